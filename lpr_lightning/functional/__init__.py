@@ -1,0 +1,1 @@
+"""Pure tensor functions: what the papers' equations say, batched, without state."""

@@ -1,0 +1,57 @@
+"""Pareto dominance and hypervolume, larger is better in every objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import moocore
+import numpy as np
+import torch
+from torch import Tensor
+
+from lpr_lightning.errors import SettingError
+
+
+def non_dominated(points: Tensor) -> Tensor:
+    """Return True on the points that no other point dominates, [B] bool; equal points stay together.
+
+    IB-GRPO (arXiv 2601.14686), section 3.3.
+
+    Args:
+        points: values, [B, M], larger is better.
+
+    >>> non_dominated(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.5]]))
+    tensor([ True,  True, False])
+    """
+    if points.shape[0] == 0:
+        return torch.zeros(0, dtype=torch.bool, device=points.device)
+    keep = moocore.is_nondominated(_array(points), maximise=True, keep_weakly=True)
+    return torch.from_numpy(np.asarray(keep, dtype=bool)).to(points.device)
+
+
+def hypervolume(points: Tensor, reference: Sequence[float] | Tensor) -> Tensor:
+    """Return the volume between the reference point and the front of `points`, a scalar from 0 on.
+
+    Exact. Points that are not above the reference in every objective add nothing.
+
+    Args:
+        points: values, [B, M], larger is better.
+        reference: a point that is worse than all that counts, M values.
+
+    Raises:
+        SettingError: the reference has another number of values than the points.
+
+    >>> hypervolume(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), [0.0, 0.0])
+    tensor(3.)
+    """
+    corner = torch.as_tensor(reference, dtype=torch.float64).cpu()
+    if corner.numel() != points.shape[-1]:
+        raise SettingError("reference", corner.tolist(), f"{points.shape[-1]} values, one for each objective")
+    volume = 0.0
+    if points.shape[0]:
+        volume = float(moocore.hypervolume(_array(points), ref=corner.numpy(), maximise=True))
+    return torch.tensor(volume, device=points.device)
+
+
+def _array(points: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return points.detach().double().cpu().numpy()

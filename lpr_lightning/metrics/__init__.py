@@ -1,0 +1,9 @@
+"""Metrics that gather over batches and processes."""
+
+from __future__ import annotations
+
+from lpr_lightning.metrics.answer_metrics import AnswerMetrics
+from lpr_lightning.metrics.hypervolume import Hypervolume
+from lpr_lightning.metrics.rollout_metrics import RolloutMetrics
+
+__all__ = ["AnswerMetrics", "Hypervolume", "RolloutMetrics"]

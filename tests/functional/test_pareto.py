@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lpr_lightning.errors import SettingError
+from lpr_lightning.functional.pareto import hypervolume, non_dominated
+
+
+def test_non_dominated_matches_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randint(0, 5, (60, 3), generator=generator).float()
+    rows = points.tolist()
+    expected = [
+        not any(all(b >= a for a, b in zip(own, other, strict=True)) and other != own for other in rows) for own in rows
+    ]
+    assert non_dominated(points).tolist() == expected
+
+
+def test_hypervolume_matches_counting_cells() -> None:
+    generator = torch.Generator().manual_seed(1)
+    points = torch.randint(-1, 6, (12, 3), generator=generator)
+    cells = {
+        (x, y, z)
+        for a, b, c in points.tolist()
+        for x in range(max(a, 0))
+        for y in range(max(b, 0))
+        for z in range(max(c, 0))
+    }
+    assert hypervolume(points.float(), [0.0, 0.0, 0.0]).item() == len(cells)
+
+
+def test_points_below_the_reference_add_nothing() -> None:
+    points = torch.tensor([[1.0, 1.0], [9.0, -1.0]])
+    assert hypervolume(points, [0.0, 0.0]).item() == 1.0
+    assert hypervolume(points[1:], torch.zeros(2)).item() == 0.0
+
+
+def test_no_points() -> None:
+    assert hypervolume(torch.empty(0, 2), [0.0, 0.0]).item() == 0.0
+    assert non_dominated(torch.empty(0, 2)).tolist() == []
+
+
+def test_wrong_reference_is_refused() -> None:
+    with pytest.raises(SettingError, match="reference"):
+        hypervolume(torch.zeros(3, 2), [0.0])

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lpr_lightning.errors import SettingError
+from lpr_lightning.functional.pareto import hypervolume
+from lpr_lightning.metrics import Hypervolume
+
+POINTS = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
+REFERENCE = [0.1, 0.0, 0.2]
+
+
+def test_is_the_function_over_all_batches() -> None:
+    metric = Hypervolume(REFERENCE)
+    metric.update(POINTS[:7])
+    metric.update(POINTS[7:])
+    assert metric.compute() == hypervolume(POINTS, REFERENCE)
+
+
+def test_processes_are_merged() -> None:
+    ranks = [Hypervolume(REFERENCE), Hypervolume(REFERENCE)]
+    ranks[0].update(POINTS[:7])
+    ranks[1].update(POINTS[7:])
+    ranks[0].merge_state(ranks[1])
+    assert ranks[0].compute() == hypervolume(POINTS, REFERENCE)
+
+
+def test_a_process_without_points_is_no_hindrance() -> None:
+    rank = Hypervolume(REFERENCE)
+    rank.dist_sync_fn = lambda own, group=None: [own, POINTS.flatten()]
+    rank.distributed_available_fn = lambda: True
+    assert rank.compute() == hypervolume(POINTS, REFERENCE)
+
+
+def test_no_points_give_zero() -> None:
+    metric = Hypervolume(REFERENCE)
+    metric.update(torch.empty(0, 3))
+    assert metric.compute() == 0.0
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(SettingError, match="reference"):
+        Hypervolume([])
+    with pytest.raises(SettingError, match="points"):
+        Hypervolume(REFERENCE).update(torch.zeros(4, 2))

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lpr_lightning.errors import SettingError
+from lpr_lightning.metrics import RolloutMetrics
+from lpr_lightning.types import Rollout
+
+
+def make_rollout(seed: int, rows: int = 60) -> Rollout:
+    generator = torch.Generator().manual_seed(seed)
+    path = torch.randint(0, 5, (rows, 6), generator=generator)
+    path = path.masked_fill(torch.arange(6) >= torch.randint(0, 7, (rows, 1), generator=generator), -1)
+    return Rollout(
+        path=path,
+        response=torch.zeros(rows, 6),
+        predicted=torch.zeros(rows, 6),
+        score_before=torch.randint(0, 5, (rows,), generator=generator).float(),
+        score_after=torch.randint(0, 5, (rows,), generator=generator).float(),
+        score_max=torch.full((rows,), 4.0),
+        mastery_before=torch.zeros(rows, 5),
+        mastery_after=torch.zeros(rows, 5),
+        targets=torch.ones(rows, 5, dtype=torch.bool),
+        wanted_length=torch.full((rows,), 5),
+        learner=torch.arange(rows),
+    )
+
+
+def computed(*rollouts: Rollout) -> dict[str, float]:
+    metric = RolloutMetrics()
+    for rollout in rollouts:
+        metric.update(rollout)
+    return {key: float(value) for key, value in metric.compute().items()}
+
+
+def test_matches_numpy() -> None:
+    rollout = make_rollout(0)
+    got = computed(rollout)
+    before, after, maximum = (
+        value.double().numpy() for value in (rollout.score_before, rollout.score_after, rollout.score_max)
+    )
+    open_ = maximum > before
+    effect = ((after - before)[open_]) / ((maximum - before)[open_])
+    paths = [[concept for concept in row if concept >= 0] for row in rollout.path.tolist()]
+    expected = {
+        "learning_effect": effect.mean(),
+        "learning_effect_median": np.median(effect),
+        "learning_effect_clipped": effect.clip(-1, 1).mean(),
+        "learning_effect_ratio": (after - before)[open_].sum() / (maximum - before)[open_].sum(),
+        "length_score": np.mean([max(0, 1 - abs(len(path) - 5) / 5) for path in paths]),
+        "path_diversity": np.mean([len(set(path)) / len(path) if path else 0 for path in paths]),
+        "path_length": np.mean([len(path) for path in paths]),
+        "sessions": open_.sum(),
+    }
+    for key, value in expected.items():
+        assert got[key] == pytest.approx(float(value), abs=1e-5), key
+    assert got["learning_effect_low"] < got["learning_effect"] < got["learning_effect_high"]
+    half = 1.96 * effect.std(ddof=1) / len(effect) ** 0.5
+    assert got["learning_effect_low"] == pytest.approx(effect.mean() - half, rel=0.15)
+    assert set(got) == {*expected, "learning_effect_low", "learning_effect_high"}
+
+
+def test_batches_make_no_difference() -> None:
+    rollout = make_rollout(1)
+    assert computed(rollout) == computed(rollout.select(torch.arange(25)), rollout.select(torch.arange(25, 60)))
+
+
+@pytest.mark.parametrize("split", [0, 20])
+def test_two_processes_make_no_difference(split: int) -> None:
+    """Gather by hand what each rank holds; a rank may have seen nothing."""
+    rollout = make_rollout(2)
+    ranks = [RolloutMetrics(), RolloutMetrics()]
+    if split:
+        ranks[0].update(rollout.select(torch.arange(split)))
+    ranks[1].update(rollout.select(torch.arange(split, 60)))
+    states = ["before", "after", "maximum", "length_score", "diversity", "length"]
+    turn = iter(states)
+
+    def gather(_: torch.Tensor, group: object = None) -> list[torch.Tensor]:
+        state = next(turn)
+        return [torch.cat(getattr(rank, state)) if getattr(rank, state) else torch.tensor([]) for rank in ranks]
+
+    single = computed(rollout)
+    ranks[1].dist_sync_fn = gather
+    ranks[1].distributed_available_fn = lambda: True
+    assert {key: float(value) for key, value in ranks[1].compute().items()} == single
+    merged = RolloutMetrics()
+    merged.update(rollout.select(torch.arange(30, 60)))
+    first = RolloutMetrics()
+    first.update(rollout.select(torch.arange(30)))
+    merged.merge_state(first)
+    assert {key: float(value) for key, value in merged.compute().items()} == single
+
+
+def test_interval_is_paired_between_policies() -> None:
+    rollout = make_rollout(3)
+    better = replace(
+        rollout, score_before=torch.zeros(60), score_max=torch.full((60,), 4.0), score_after=rollout.score_before + 1
+    )
+    plain = replace(better, score_after=rollout.score_before)
+    got, base = computed(better), computed(plain)
+    for key in ("learning_effect", "learning_effect_low", "learning_effect_high"):
+        assert got[key] - base[key] == pytest.approx(0.25, abs=1e-6)
+
+
+def test_nothing_learnable_and_nothing_at_all_give_zeros() -> None:
+    rollout = make_rollout(4, rows=3)
+    done = computed(replace(rollout, score_before=rollout.score_max))
+    assert done["sessions"] == 0
+    assert done["learning_effect"] == done["learning_effect_low"] == done["learning_effect_ratio"] == 0
+    assert done["path_length"] > 0
+    metric = RolloutMetrics(bootstrap=0)
+    metric.update(rollout.select(torch.arange(0)))
+    assert all(float(value) == 0 for value in metric.compute().values())
+
+
+def test_no_bootstrap_gives_the_mean() -> None:
+    metric = RolloutMetrics(bootstrap=0)
+    metric.update(make_rollout(5))
+    got = metric.compute()
+    assert got["learning_effect_low"] == got["learning_effect"] == got["learning_effect_high"]
+
+
+def test_negative_resamples_are_refused() -> None:
+    with pytest.raises(SettingError, match="bootstrap"):
+        RolloutMetrics(bootstrap=-1)
