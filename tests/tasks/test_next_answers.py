@@ -1,0 +1,43 @@
+"""Windows of answers cover each log once, in order."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lpr_lightning.errors import SettingError
+from lpr_lightning.tasks.next_answers import NextAnswers
+from lpr_lightning.types import Interactions
+
+
+def log_of(*lengths: int) -> Interactions:
+    return Interactions.from_lists([[(step, step % 2) for step in range(length)] for length in lengths])
+
+
+def test_long_logs_are_cut_into_consecutive_windows() -> None:
+    examples = NextAnswers(max_length=4).examples(log_of(10, 4, 2), "train", 10, seed=0)
+    assert examples.sizes.tolist() == [4, 4, 2, 4, 2]
+    assert examples.batch(torch.tensor([1])).concept.flatten().tolist() == [4, 5, 6, 7]
+    assert examples.batch(torch.tensor([2])).concept.flatten().tolist() == [8, 9]
+
+
+def test_windows_without_a_next_answer_are_left_out() -> None:
+    examples = NextAnswers(max_length=4).examples(log_of(5, 1, 0, 3), "train", 10, seed=0)
+    assert examples.sizes.tolist() == [4, 3]
+    assert examples.batch(torch.tensor([1])).learner.tolist() == [3]
+
+
+def test_shorter_windows_are_padded_on_the_right() -> None:
+    batch = NextAnswers(max_length=4).examples(log_of(4, 2), "val", 10, seed=0).batch(torch.tensor([1, 0]))
+    assert batch.mask.tolist() == [[True, True, False, False], [True] * 4]
+    assert batch.concept[0, 2:].flatten().tolist() == [-1, -1]
+    assert batch.correct.tolist() == [[0, 1, 0, 0], [0, 1, 0, 1]]
+
+
+def test_a_log_without_learners_has_no_windows() -> None:
+    assert len(NextAnswers().examples(Interactions.from_lists([]), "test", 10, seed=0).sizes) == 0
+
+
+def test_windows_too_short_to_predict_are_refused() -> None:
+    with pytest.raises(SettingError, match="max_length=1"):
+        NextAnswers(max_length=1)
