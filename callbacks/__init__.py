@@ -1,0 +1,28 @@
+"""Callbacks that serve any LightningModule whose outputs carry a Rollout."""
+
+if __name__ != "lpr_lightning.callbacks":
+    raise ImportError("import lpr_lightning.callbacks, not callbacks")
+
+from lpr_lightning.callbacks.compare_baselines import CompareBaselines
+from lpr_lightning.callbacks.difficulty_trace import DifficultyTrace
+from lpr_lightning.callbacks.evaluation import RolloutCallback
+from lpr_lightning.callbacks.metrics_json import MetricsJson
+from lpr_lightning.callbacks.pareto_front import ParetoFront
+from lpr_lightning.callbacks.path_samples import PathSamples
+from lpr_lightning.callbacks.path_writer import PathWriter
+from lpr_lightning.callbacks.progress import StageProgressBar
+from lpr_lightning.callbacks.results_table import ResultsTable
+from lpr_lightning.callbacks.true_effect import TrueEffect
+
+__all__ = [
+    "CompareBaselines",
+    "DifficultyTrace",
+    "MetricsJson",
+    "ParetoFront",
+    "PathSamples",
+    "PathWriter",
+    "ResultsTable",
+    "RolloutCallback",
+    "StageProgressBar",
+    "TrueEffect",
+]

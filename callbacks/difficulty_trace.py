@@ -1,0 +1,183 @@
+"""A picture of how hard the steps of a path are for the learner who takes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lpr_lightning.callbacks.boards import add_figure
+from lpr_lightning.callbacks.evaluation import RolloutCallback
+from lpr_lightning.callbacks.figures import BAND, INK, POLICY, new_figure
+from lpr_lightning.callbacks.samples import first_paths, title
+from lpr_lightning.callbacks.settings import Stage, at_least
+from lpr_lightning.errors import SettingError
+from lpr_lightning.functional.learning_effect import learning_effect
+from lpr_lightning.types import PathRequest, Rollout
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Bands(Protocol):
+    """Zones of proximal development by proficiency."""
+
+    def at(self, proficiency: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the centre z(a) and the half width sigma for learners of `proficiency` [B], both [B]."""
+        ...
+
+
+class ZoneObjective(Protocol):
+    """An objective that knows each learner's zone of proximal development; its name is `zpd`."""
+
+    difficulty: Tensor
+    """How hard each concept is, [N] in [0, 1]."""
+
+    @property
+    def bands(self) -> Bands:
+        """The zones."""
+        ...
+
+    def proficiency(self, rollout: Rollout) -> Tensor:
+        """Return a, how able each learner is, [B]."""
+        ...
+
+
+NEEDS = ("difficulty", "bands", "proficiency")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One path to draw: a title, the difficulty of its steps, which were answered right, and the band."""
+
+    title: str
+    difficulty: list[float]
+    right: list[bool]
+    centre: float
+    width: float
+
+
+class DifficultyTrace(RolloutCallback):
+    """Draws the difficulty of each step of sample paths against the learner's band (IB-GRPO, 2601.14686, fig. 5).
+
+    The band z(a) ± sigma is asked from the objective named `zpd` among `pl_module.objectives` (see `ZoneObjective`).
+    The first path of each of the first few groups is shown. Goes to TensorBoard as `val/difficulty_trace` and
+    `test/difficulty_trace`.
+
+    Args:
+        samples: number of requests, each in a panel of its own.
+        stages: evaluation stages to look at.
+        every_n_epochs: while fitting, draw only at every n-th epoch.
+
+    Raises:
+        SettingError: an argument is out of its range, or (when a run starts) the module has no such objective.
+    """
+
+    def __init__(self, samples: int = 4, stages: Sequence[Stage] = ("val", "test"), every_n_epochs: int = 1) -> None:
+        super().__init__(stages, every_n_epochs)
+        self.samples = at_least("samples", samples, 1)
+        self._traces: list[Trace] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that the module has what is needed."""
+        if stage != "predict":
+            zone_objective(pl_module)
+
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+        """Forget the last evaluation's paths."""
+        self._traces = []
+
+    def take(
+        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+    ) -> None:
+        """Keep the first paths on rank zero."""
+        if trainer.is_global_zero:
+            paths = first_paths(rollout, self.samples - len(self._traces))
+            self._traces += [trace_of(path, zone_objective(pl_module)) for path in paths]
+
+    def show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+        """Draw."""
+        add_figure(trainer, f"{stage}/difficulty_trace", draw(self._traces))
+
+
+def zone_objective(pl_module: LightningModule) -> ZoneObjective:
+    """Return the module's objective named `zpd`."""
+    objectives = getattr(pl_module, "objectives", ())
+    found = list(objectives) if isinstance(objectives, Iterable) else []
+    for objective in found:
+        if getattr(objective, "name", None) == "zpd" and all(hasattr(objective, need) for need in NEEDS):
+            return cast(ZoneObjective, objective)
+    raise SettingError(
+        f"{type(pl_module).__name__}.objectives",
+        [getattr(objective, "name", type(objective).__name__) for objective in found],
+        'an objective named "zpd" with ' + ", ".join(NEEDS),
+        "Add ZPDAlignment to the objectives, or leave DifficultyTrace out",
+    )
+
+
+def trace_of(path: Rollout, objective: ZoneObjective) -> Trace:
+    """Return what is drawn of a roll-out of one row."""
+    taken = path.mask[0]
+    effect = float(learning_effect(path.score_before, path.score_after, path.score_max)[0])
+    centre, width = objective.bands.at(objective.proficiency(path))
+    return Trace(
+        title=f"{title(path)}, $E_p$ = {effect:.2f}",
+        difficulty=objective.difficulty[path.path[0][taken]].tolist(),
+        right=(path.response[0][taken] >= 0.5).tolist(),
+        centre=float(centre[0]),
+        width=float(width[0]),
+    )
+
+
+def draw(traces: Sequence[Trace]) -> Figure:
+    """Return the picture of the traces, two panels a row."""
+    columns = min(2, len(traces))
+    rows = math.ceil(len(traces) / columns)
+    figure, axes = new_figure(4.3 * columns + 0.4, 2.5 * rows + 0.7, rows, columns)
+    longest = max((len(trace.difficulty) for trace in traces), default=1)
+    for axis, trace in zip(axes, traces):
+        _panel(axis, trace, max(longest, 1))
+    for axis in axes[len(traces) :]:
+        axis.set_visible(False)
+    figure.supxlabel("step", fontsize=10, color=INK)
+    figure.supylabel("concept difficulty", fontsize=10, color=INK)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=9, frameon=False)
+    return figure
+
+
+def _panel(axis: Axes, trace: Trace, longest: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.axhspan(
+        trace.centre - trace.width,
+        trace.centre + trace.width,
+        color=BAND,
+        alpha=0.35,
+        linewidth=0,
+        label=r"ZPD band $z(a)\pm\sigma$",
+    )
+    axis.axhline(trace.centre, color="#3b78ab", linewidth=1, linestyle="--", label="$z(a)$")
+    steps = list(range(1, len(trace.difficulty) + 1))
+    axis.plot(steps, trace.difficulty, color=POLICY, linewidth=1.6, zorder=3, label="path")
+    for right, face, label in ((True, POLICY, "answered right"), (False, "white", "answered wrong")):
+        chosen = [(x, y) for x, y, r in zip(steps, trace.difficulty, trace.right) if r is right]
+        axis.scatter(
+            [x for x, _ in chosen],
+            [y for _, y in chosen],
+            s=30,
+            color=face,
+            edgecolors=POLICY,
+            linewidths=1.2,
+            zorder=4,
+            label=label,
+        )
+    axis.set_title(trace.title, fontsize=10, color=INK, loc="left")
+    axis.set_xlim(0.5, longest + 0.5)
+    axis.set_ylim(-0.03, 1.03)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
