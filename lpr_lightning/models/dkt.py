@@ -137,6 +137,12 @@ class DKT(LightningModule):
         mastery: Tensor = self.head(state[0][:, -1]).sigmoid()
         return mastery
 
+    def mastery_of(self, state: TracerState, concept: Tensor) -> Tensor:
+        """Return the success probabilities [B * G, A] of the concepts [B, A] only, G states for each row of them."""
+        hidden = state[0][:, -1].view(len(concept), -1, state[0].shape[-1])
+        logit = torch.baddbmm(self.head.bias[concept][:, None], hidden, self.head.weight[concept].transpose(1, 2))
+        return logit.sigmoid().flatten(0, 1)
+
     def _logit(self, hidden: Tensor, concept: Tensor) -> Tensor:
         """Return the mean logit over an answer's concepts [..., C], computed for these concepts only."""
         known, index = concept >= 0, concept.clamp_min(0)

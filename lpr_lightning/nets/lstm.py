@@ -68,34 +68,30 @@ class InteractionLSTM(nn.Module):
 
     def step(self, state: tuple[Tensor, Tensor], concept: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
         """Return the state after one answer each; `concept` [B, C], `correct` [B]."""
-        return self._advance(state, self._mix(self._table(), concept, correct), self.recurrent(state))
-
-    def recurrent(self, state: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """Return each layer's recurrent product h W_hh, [B, 4H]; the same for whatever answer comes next."""
-        return [F.linear(state[0][:, layer], self._weight("weight_hh", layer)) for layer in range(self.num_layers)]
+        return self._advance(state, self._mix(self._table(), concept, correct)[:, None])
 
     def branch(self, state: tuple[Tensor, Tensor], concept: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the states [B * A, layers, H] after each of A possible answers; `concept` and `correct` [B, A]."""
-        choices = concept.shape[1]
-        recurrent = [product.repeat_interleave(choices, 0) for product in self.recurrent(state)]
-        repeated = (state[0], state[1].repeat_interleave(choices, 0))
-        projected = self._mix(self._table(), concept.reshape(-1, 1), correct.reshape(-1))
-        return self._advance(repeated, projected, recurrent)
+        """Return the states [B * A, layers, H] after each of A possible answers; `concept` and `correct` [B, A].
 
-    def _advance(
-        self, state: tuple[Tensor, Tensor], projected: Tensor, recurrent: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+        The recurrent products are the same for all answers of a row and are computed once.
+        """
+        return self._advance(state, self._mix(self._table(), concept[..., None], correct))
+
+    def _advance(self, state: tuple[Tensor, Tensor], projected: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states [B * A, layers, H] that the input products [B, A, 4H] of the first layer lead to."""
         hidden: list[Tensor] = []
         cell: list[Tensor] = []
+        act = (torch.sigmoid, torch.tanh) if torch.is_grad_enabled() else (torch.sigmoid_, torch.tanh_)
         for layer in range(self.num_layers):
             if layer:
                 projected = F.linear(hidden[-1], self._weight("weight_ih", layer), self._weight("bias_ih", layer))
                 projected = projected + self._weight("bias_hh", layer)
-            entry, forget, candidate, output = (projected + recurrent[layer]).chunk(4, 1)
-            new = forget.sigmoid() * state[1][:, layer] + entry.sigmoid() * candidate.tanh()
+            gates = projected + F.linear(state[0][:, layer], self._weight("weight_hh", layer))[:, None]
+            entry, forget, candidate, output = gates.chunk(4, -1)
+            new = act[0](forget) * state[1][:, layer, None] + act[0](entry) * act[1](candidate)
             cell.append(new)
-            hidden.append(output.sigmoid() * new.tanh())
-        return torch.stack(hidden, 1), torch.stack(cell, 1)
+            hidden.append(act[0](output) * new.tanh())
+        return torch.stack(hidden, 2).flatten(0, 1), torch.stack(cell, 2).flatten(0, 1)
 
     def _weight(self, name: str, layer: int) -> Tensor:
         weight: Tensor = getattr(self.lstm, f"{name}_l{layer}")
@@ -113,7 +109,7 @@ class InteractionLSTM(nn.Module):
                 F.embedding(index, table), F.embedding(index + self.num_concepts, table), correct[..., None]
             )
         if concept.shape[-1] == 1:
-            return torch.where(known, rows[..., 0, :], 0.0)
+            return rows[..., 0, :] if bool(known.all()) else torch.where(known, rows[..., 0, :], 0.0)
         weight = known / known.sum(-1, keepdim=True).clamp_min(1)
         return (rows * weight[..., None]).sum(-2)
 

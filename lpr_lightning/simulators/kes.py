@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments, built
+from lpr_lightning.simulators.rollout import repeat_state
 from lpr_lightning.types import KnowledgeTracer, PathRequest, SimulatorState
 
 
@@ -42,10 +43,9 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         early_stop: bool = False,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(arguments(locals()), logger=False)
-        tracer = built(tracer)
-        if not isinstance(tracer, KnowledgeTracer):
+        if not isinstance(tracer := built(tracer), KnowledgeTracer):
             raise SettingError("tracer", type(tracer).__name__, "a KnowledgeTracer", "see lpr_lightning/types.py")
+        self.save_hyperparameters(arguments(locals()), logger=False)
         if not 0 < threshold < 1:
             raise SettingError("threshold", threshold, "a number between 0 and 1", "0.5 and 0.75 are in use")
         if response not in ("threshold", "bernoulli", "soft"):
@@ -92,24 +92,49 @@ class KESSimulator(HyperparametersMixin, nn.Module):
     def lookahead(self, state: SimulatorState, concept: Tensor) -> tuple[SimulatorState, Tensor, Tensor]:
         """Return what each of A answers would lead to: states [B * A, …], answers and probabilities [B, A].
 
-        The product that all of a learner's candidates share is computed once.
+        A tracer with `observe_each` computes the work that all of a learner's candidates share only once.
         """
         mastery = self.tracer.mastery(state).gather(1, concept)
         response = self._answer(mastery)
-        return self.tracer.observe_each(state, concept, response), response, mastery
+        if hasattr(self.tracer, "observe_each"):
+            return self.tracer.observe_each(state, concept, response), response, mastery
+        copies = repeat_state(state, concept.shape[1])
+        return self.tracer.observe(copies, concept.flatten(), response.flatten()), response, mastery
+
+    @torch.no_grad()
+    def assess(self, state: SimulatorState, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean target mastery, exam score and best score of B * G states, G for each row of `targets` [B, N].
+
+        A tracer with `mastery_of` computes the targets' mastery only.
+        """
+        count = targets.sum(1)
+        copies = state[0].shape[0] // max(len(targets), 1)
+        target = targets.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(count.max()) if len(count) else 0]
+        if hasattr(self.tracer, "mastery_of"):
+            mastery = self.tracer.mastery_of(state, target)
+        else:
+            mastery = self.tracer.mastery(state).gather(1, target.repeat_interleave(copies, 0))
+        known = torch.arange(target.shape[1], device=count.device) < count[:, None]
+        mastery, known = mastery.view(len(targets), copies, -1), known[:, None]
+        best = count[:, None].expand(-1, copies).float()
+        score = self._passed(mastery, known)
+        return ((mastery * known).sum(2) / best.clamp_min(1)).flatten(), score.flatten(), best.flatten()
 
     @torch.no_grad()
     def exam(self, state: SimulatorState, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the exam score on the targets and the best possible one."""
-        mastery = self.tracer.mastery(state)
-        passed = mastery if self.exam_kind == "soft" else (mastery >= self.threshold).float()
-        return (passed * targets).sum(1), targets.sum(1).float()
+        return self._passed(self.tracer.mastery(state), targets), targets.sum(1).float()
 
     @torch.no_grad()
     def mastery(self, state: SimulatorState) -> Tensor:
         """Return the predicted success probability of every concept."""
         mastery: Tensor = self.tracer.mastery(state)
         return mastery
+
+    def _passed(self, mastery: Tensor, known: Tensor) -> Tensor:
+        """Return the exam score along the last axis."""
+        passed = mastery if self.exam_kind == "soft" else (mastery >= self.threshold).float()
+        return (passed * known).sum(-1)
 
     def _answer(self, probability: Tensor) -> Tensor:
         match self.response:

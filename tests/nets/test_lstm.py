@@ -1,0 +1,90 @@
+"""The recurrent net gives the same states whichever way it is run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from lpr_lightning.nets.lstm import InteractionLSTM
+
+
+def logs(rows: int = 5, steps: int = 7, concepts: int = 4, several: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([steps, 3, 0, 1, 5])[:rows]
+    mask = torch.arange(steps) < lengths[:, None]
+    concept = torch.randint(concepts, (rows, steps, several), generator=generator)
+    concept[..., 1:] = torch.where(
+        torch.rand(rows, steps, several - 1, generator=generator) < 0.5, -1, concept[..., 1:]
+    )
+    correct = torch.randint(2, (rows, steps), generator=generator).double()
+    return torch.where(mask[..., None], concept, -1), correct * mask, mask
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_encode_equals_a_plain_pass_of_nn_lstm_over_each_log(layers: int) -> None:
+    net = InteractionLSTM(4, 3, 6, layers).double()
+    concept, correct, mask = logs()
+    with torch.no_grad():
+        hidden, cell = net.encode(concept, correct, mask)
+        for row in range(len(mask)):
+            length = int(mask[row].sum())
+            embedded = []
+            for step in range(length):
+                known = [int(c) for c in concept[row, step] if c >= 0]
+                embedded.append(
+                    torch.stack([net.embedding.weight[c + 4 * int(correct[row, step])] for c in known]).mean(0)
+                )
+            if not length:
+                assert not hidden[row].any()
+                continue
+            _, (h, c) = net.lstm(torch.stack(embedded)[None])
+            torch.testing.assert_close(hidden[row], h[:, 0])
+            torch.testing.assert_close(cell[row], c[:, 0])
+
+
+def test_padding_changes_nothing() -> None:
+    net = InteractionLSTM(4, 3, 6)
+    concept, correct, mask = logs()
+    correct = correct.float()
+    with torch.no_grad():
+        plain = net.encode(concept, correct, mask)
+        padded = net.encode(
+            torch.nn.functional.pad(concept, (0, 0, 0, 3), value=2),
+            torch.nn.functional.pad(correct, (0, 3), value=1.0),
+            torch.nn.functional.pad(mask, (0, 3)),
+        )
+    torch.testing.assert_close(plain, padded)
+
+
+def test_branching_equals_stepping_a_copy_for_each_answer() -> None:
+    net = InteractionLSTM(4, 3, 6, 2)
+    concept, correct, mask = logs()
+    with torch.no_grad():
+        state = net.encode(concept, correct.float(), mask)
+        choice = torch.tensor([[0, 3, 2]]).repeat(5, 1)
+        answer = torch.tensor([[1.0, 0.0, 1.0]]).repeat(5, 1)
+        branched = net.branch(state, choice, answer)
+        copies = (state[0].repeat_interleave(3, 0), state[1].repeat_interleave(3, 0))
+        stepped = net.step(copies, choice.reshape(-1, 1), answer.flatten())
+    torch.testing.assert_close(branched, stepped)
+
+
+def test_a_soft_answer_lies_between_wrong_and_right() -> None:
+    net = InteractionLSTM(4, 3, 6)
+    with torch.no_grad():
+        table = net._table()
+        mixed = net._mix(table, torch.tensor([[1]]), torch.tensor([0.25]))
+    torch.testing.assert_close(mixed[0], 0.75 * table[1] + 0.25 * table[5])
+
+
+def test_the_table_follows_the_weights() -> None:
+    net = InteractionLSTM(4, 3, 6)
+    state = net.initial_state(1)
+    with torch.no_grad():
+        before = net.step(state, torch.tensor([[1]]), torch.tensor([1.0]))[0]
+        net.embedding.weight.mul_(3.0)
+        after = net.step(state, torch.tensor([[1]]), torch.tensor([1.0]))[0]
+        whole = net(torch.tensor([[[1]]]), torch.tensor([[1.0]]))
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(after[:, 0], whole[:, 0])
