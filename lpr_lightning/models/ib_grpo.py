@@ -29,7 +29,7 @@ from lpr_lightning.preparation import Preparation, Prepared
 from lpr_lightning.simulators.expected_gain import expected_gain
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.rollout import rollout
-from lpr_lightning.types import LearnerData, PathRequest, Rollout
+from lpr_lightning.types import LearnerData, PathRequest, Rollout, Simulator
 
 REFERENCE = (-1.0, 0.0, 0.0, 0.0)
 """The worst that counts for the hypervolume of learning effect, ZPD alignment, length score and path diversity."""
@@ -62,7 +62,8 @@ class IBGRPOPolicy(LightningModule):
         clone_learning_rate: Of AdamW while cloning; falls to a tenth.
         learning_rate: Of AdamW while improving; falls to a tenth.
         clone_effect: Demonstrations below this learning effect are not cloned.
-        temperature: Of sampling, above 0.
+        temperature: Of the policy that is improved, above 0. Below 1 it lies closer to the likeliest path, which is
+            what is recommended.
         clip_low: How far a ratio may fall below 1 (paper: 0.2).
         clip_high: How far it may rise above 1 (paper: 0.28).
         ratio: `token` or `sequence` (as eq. 12 is written).
@@ -80,7 +81,7 @@ class IBGRPOPolicy(LightningModule):
     def __init__(
         self,
         num_concepts: int | None = None,
-        simulator: nn.Module | None = None,
+        simulator: Simulator | None = None,
         objectives: Sequence[Objective] | None = None,
         advantage: Advantage | None = None,
         backbone: SmallQwen2 | None = None,
@@ -250,7 +251,9 @@ class IBGRPOPolicy(LightningModule):
         reward_BKM = torch.stack(list(rewards.values()), -1).view(len(request), self.group_size, -1)
         advantage = self.advantage(reward_BKM).flatten()
         for _ in range(self.hparams["updates"]):
-            log_prob, mask, entropy = self.net.log_prob(request, sampled.path, self.group_size)
+            log_prob, mask, entropy = self.net.log_prob(
+                request, sampled.path, self.group_size, self.hparams["temperature"]
+            )
             old = log_prob.detach() if self.hparams["updates"] == 1 else sampled.log_prob[:, : log_prob.shape[1]]
             low, high, level = (self.hparams[name] for name in ("clip_low", "clip_high", "ratio"))
             surrogate, clipped = clipped_surrogate(log_prob, old, advantage, mask, low, high, level)

@@ -82,7 +82,9 @@ class PathDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, num_concepts + 1)
 
-    def log_prob(self, request: PathRequest, path: Tensor, group_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    def log_prob(
+        self, request: PathRequest, path: Tensor, group_size: int, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the log-probabilities [B * K, L + 1] of each path's tokens and end, their mask, and the entropies.
 
         The prompt is read once, with gradients; its keys and values serve all K paths.
@@ -94,7 +96,7 @@ class PathDecoder(nn.Module):
             position = prompt.length.repeat_interleave(group_size, 0)[:, None]
             position = position + torch.arange(path.shape[1], device=path.device)
             hidden = torch.cat([hidden, self._continue(prompt, path, position)], 1)
-        log_probs = self._log_softmax(hidden, torch.arange(hidden.shape[1], device=path.device))
+        log_probs = self._log_softmax(hidden, torch.arange(hidden.shape[1], device=path.device), temperature)
         entropy = -(log_probs.exp() * log_probs.clamp_min(-30)).sum(-1)
         return log_probs.gather(2, token[..., None]).squeeze(2) * token_mask, token_mask, entropy * token_mask
 
@@ -106,7 +108,10 @@ class PathDecoder(nn.Module):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> SampledPaths:
-        """Return `group_size` paths for each request; `temperature=0` takes the likeliest token at each step."""
+        """Return `group_size` paths for each request; `temperature=0` takes the likeliest token at each step.
+
+        Log-probabilities are those at the same temperature (at 1 where it is 0).
+        """
         prompt = self._read(request)
         rows = len(request) * group_size
         hidden = prompt.last.repeat_interleave(group_size, 0)
@@ -115,11 +120,12 @@ class PathDecoder(nn.Module):
         ended = torch.zeros(rows, dtype=torch.bool, device=hidden.device)
         tokens, log_probs, masks = [], [], []
         for step in range(self.max_length + 1):
-            log_prob = self._log_softmax(hidden[:, None], torch.tensor([step], device=hidden.device))[:, 0]
+            now = torch.tensor([step], device=hidden.device)
+            log_prob = self._log_softmax(hidden[:, None], now, temperature or 1.0)[:, 0]
             if temperature == 0:
                 token = log_prob.argmax(1)
             else:
-                token = torch.multinomial((log_prob / temperature).softmax(1), 1, generator=generator).squeeze(1)
+                token = torch.multinomial(log_prob.exp(), 1, generator=generator).squeeze(1)
             masks.append(~ended)
             tokens.append(torch.where(ended | (token == self.end), PAD, token))
             log_probs.append(torch.where(ended, 0.0, log_prob.gather(1, token[:, None]).squeeze(1)))
@@ -131,9 +137,9 @@ class PathDecoder(nn.Module):
         longest = max(int((path != PAD).sum(1).max()), 1)
         return SampledPaths(path[:, :longest], torch.stack(log_probs, 1), torch.stack(masks, 1))
 
-    def _log_softmax(self, hidden: Tensor, step: Tensor) -> Tensor:
+    def _log_softmax(self, hidden: Tensor, step: Tensor, temperature: float) -> Tensor:
         """Return log-probabilities over concepts and end; after `max_length` concepts only the end is left."""
-        logits = self.head(self.dropout(hidden))
+        logits = self.head(self.dropout(hidden)) / temperature
         logits = logits if logits.dtype == torch.float64 else logits.float()
         full = (step >= self.max_length)[None, :, None]
         concepts = torch.arange(self.num_concepts + 1, device=logits.device) != self.end

@@ -24,9 +24,14 @@ class EpsilonIndicator(Advantage):
     """Pairwise dominance, IB-GRPO (arXiv 2601.14686), eq. 9 to 11; see `epsilon_indicator` for what differs.
 
     Args:
-        kappa: scale of the indicator, above 0; 0.05 to 0.2 suit the defaults, 0.5 the paper's form on raw rewards.
+        kappa: scale of the indicator, above 0; 0.5 to 1 suit raw rewards, 0.05 to 0.2 "group_minmax". The smaller, the
+            more the nearest rival alone counts.
         transform: "exp" is the paper's, "log" keeps the resolution among good paths when one is bad.
-        normalize: "none" is the paper's, "group_minmax" scales each objective to [0, 1] within its group.
+        normalize: "none" is the paper's, "group_minmax" scales each objective to [0, 1] within its group, so that
+            all count alike however little they vary.
+        scale: how much of each objective's unit makes up for one unit of another, one number for each (ours): the
+            indicator compares differences across objectives, so their units are exchange rates. None leaves them
+            as they are, as in the paper.
         eps: added to the standard deviation.
 
     Raises:
@@ -37,12 +42,17 @@ class EpsilonIndicator(Advantage):
     tensor([[ 1.,  1., -1.]])
     """
 
-    kappa: float = 0.1
+    kappa: float = 1.0
     transform: Transform = "log"
-    normalize: Normalize = "group_minmax"
+    normalize: Normalize = "none"
+    scale: tuple[float, ...] | None = None
     eps: float = 1e-4
 
     def __post_init__(self) -> None:
+        if self.scale is not None:
+            object.__setattr__(self, "scale", tuple(self.scale))
+            if not self.scale or min(self.scale) < 0:
+                raise SettingError("scale", self.scale, "one number from 0 on for each objective")
         if not self.kappa > 0:
             raise SettingError("kappa", self.kappa, "a number above 0")
         if self.transform not in ("exp", "log"):
@@ -54,6 +64,8 @@ class EpsilonIndicator(Advantage):
 
     def __call__(self, reward_BKM: Tensor) -> Tensor:
         """Return advantages, [B, K]."""
+        if self.scale is not None:
+            reward_BKM = reward_BKM * _one_each("scale", self.scale, reward_BKM)
         return epsilon_indicator(reward_BKM, self.kappa, self.transform, self.normalize, self.eps)
 
 
@@ -85,6 +97,10 @@ class ScalarSum(Advantage):
 
     def __call__(self, reward_BKM: Tensor) -> Tensor:
         """Return advantages, [B, K]."""
-        if reward_BKM.shape[-1] != len(self.weights):
-            raise SettingError("weights", self.weights, f"{reward_BKM.shape[-1]} numbers, one for each objective")
-        return group_zscore(reward_BKM @ reward_BKM.new_tensor(self.weights), self.eps)
+        return group_zscore(reward_BKM @ _one_each("weights", self.weights, reward_BKM), self.eps)
+
+
+def _one_each(name: str, values: tuple[float, ...], reward_BKM: Tensor) -> Tensor:
+    if reward_BKM.shape[-1] != len(values):
+        raise SettingError(name, values, f"{reward_BKM.shape[-1]} numbers, one for each objective")
+    return reward_BKM.new_tensor(values)

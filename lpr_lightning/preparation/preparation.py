@@ -84,7 +84,7 @@ class Preparation:
             if getattr(self, name) < least:
                 raise SettingError(name, getattr(self, name), f"a whole number of at least {least}")
 
-    def train_simulator(self, simulator: nn.Module, data: LearnerData, accelerator: str = "cpu") -> None:
+    def train_simulator(self, simulator: Any, data: LearnerData, accelerator: str = "cpu") -> None:
         """Train the simulator's tracer, or load the weights that the same training gave before."""
         tracer = getattr(simulator, "tracer", None)
         if self.tracer_epochs == 0 or tracer is None:
@@ -126,7 +126,7 @@ class Preparation:
         objectives = list(objectives)
         key = fingerprint(
             FORMAT,
-            {name: value.cpu() for name, value in simulator.state_dict().items()},
+            simulator.state_dict() if isinstance(simulator, nn.Module) else {},
             [plain(simulator), plain(objectives), plain(self.demonstrators), plain(data.task)],
             [self.paths_per_search, data.fingerprint],
         )

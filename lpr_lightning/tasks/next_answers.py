@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import InteractionBatch, Interactions, Split
+from lpr_lightning.types import Examples, InteractionBatch, Interactions, Split
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class NextAnswers:
                 "max_length", self.max_length, "at least 2 answers", "a window needs an answer to predict"
             )
 
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Windows:
+    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the windows of every learner, in the order of the log; the same for every split and seed."""
         lengths = log.lengths
         count = (lengths + self.max_length - 1) // self.max_length

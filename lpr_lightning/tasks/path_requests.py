@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.tasks.cut_requests import CutRequests, answers_until, count_concepts
-from lpr_lightning.types import Interactions, Split
+from lpr_lightning.types import Examples, Interactions, Split
 
 DRAWS = 8
 """Times that an end point is drawn again before a training learner's further request is given up."""
@@ -87,7 +87,7 @@ class PathRequests:
         if self.max_targets is not None and self.max_targets < self.min_targets:
             raise SettingError("max_targets", self.max_targets, f"at least min_targets={self.min_targets}")
 
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> CutRequests:
+    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the requests of one split; the same for the same seed."""
         generator = torch.Generator().manual_seed(seed)
         least = answers_until(log, num_concepts, self.min_distinct)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD, InteractionBatch, Interactions, PathRequest, Split
+from lpr_lightning.types import PAD, Examples, InteractionBatch, Interactions, PathRequest, Split
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RandomRequests:
         if self.initial_length < 0:
             raise SettingError("initial_length", self.initial_length, "at least 0")
 
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> StrangerRequests:
+    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the requests of one split; the same for the same seed, others in every split."""
         if self.targets > num_concepts:
             raise SettingError("targets", self.targets, f"at most the number of concepts, {num_concepts}")

@@ -14,7 +14,18 @@ REWARD = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
 def test_epsilon_indicator_is_the_function() -> None:
     advantage = EpsilonIndicator(kappa=0.5, transform="exp", normalize="none", eps=0.01)
     assert torch.equal(advantage(REWARD), epsilon_indicator(REWARD, 0.5, "exp", "none", 0.01))
-    assert torch.equal(EpsilonIndicator()(REWARD), epsilon_indicator(REWARD))
+    assert torch.equal(EpsilonIndicator()(REWARD), epsilon_indicator(REWARD, 1.0, "log", "none"))
+
+
+def test_scales_are_exchange_rates_between_objectives() -> None:
+    scaled = EpsilonIndicator(scale=(1.0, 0.1))(REWARD)
+    assert torch.equal(scaled, EpsilonIndicator()(REWARD * torch.tensor([1.0, 0.1])))
+    only_first = EpsilonIndicator(scale=(1.0, 0.0))(REWARD)
+    assert torch.equal(only_first.argmax(1), REWARD[..., 0].argmax(1))
+    with pytest.raises(SettingError, match="scale"):
+        EpsilonIndicator(scale=(1.0, 2.0, 3.0))(REWARD)
+    with pytest.raises(SettingError, match="scale"):
+        EpsilonIndicator(scale=(1.0, -1.0))
 
 
 def test_scalar_sum_standardises_the_weighted_sum() -> None:

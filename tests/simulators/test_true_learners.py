@@ -27,7 +27,8 @@ def learners(**changes: Any) -> TrueLearners:
 def requests(truth: TrueLearners) -> PathRequest:
     log = practice_log(truth, 20, 40, seed=0)
     examples = PathRequests(min_distinct=4).examples(log, "test", truth.num_concepts, seed=0)
-    return examples.batch(torch.arange(len(examples.sizes)))
+    request: PathRequest = examples.batch(torch.arange(len(examples.sizes)))
+    return request
 
 
 def held(truth: TrueLearners, ability: list[list[float]]) -> SimulatorState:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lpr_lightning.errors import SettingError
+from lpr_lightning.tasks.cut_requests import CutRequests
 from lpr_lightning.tasks.path_requests import PathRequests
 from lpr_lightning.types import Interactions, PathRequest, Split
 
@@ -19,7 +20,14 @@ def log_of(*concepts: list[int]) -> Interactions:
 
 def requests(log: Interactions, task: PathRequests, split: Split = "test", seed: int = 0) -> PathRequest:
     examples = task.examples(log, split, 12, seed)
-    return examples.batch(torch.arange(len(examples.sizes)))
+    request: PathRequest = examples.batch(torch.arange(len(examples.sizes)))
+    return request
+
+
+def cuts(task: PathRequests, log: Interactions, split: Split, seed: int = 0) -> CutRequests:
+    examples = task.examples(log, split, 12, seed)
+    assert isinstance(examples, CutRequests)
+    return examples
 
 
 def targets(request: PathRequest, row: int = 0) -> list[int]:
@@ -89,8 +97,8 @@ def test_longer_histories_keep_their_last_answers() -> None:
 
 def test_training_requests_add_eligible_front_parts() -> None:
     log, task = random_log(40), PathRequests(train_cuts=4)
-    whole = PathRequests().examples(log, "train", 12, seed=0)
-    many = task.examples(log, "train", 12, seed=0)
+    whole = cuts(PathRequests(), log, "train")
+    many = cuts(task, log, "train")
     count = len(whole.sizes)
     assert count * 3 < len(many.sizes) <= 40 * 4
     assert (many.stop[:count] == whole.stop).all()
@@ -105,8 +113,8 @@ def test_training_requests_add_eligible_front_parts() -> None:
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_held_out_learners_are_asked_once(split: Split) -> None:
     log = random_log(20)
-    cut = PathRequests(train_cuts=8, lengths=[3]).examples(log, split, 12, seed=0)
-    plain = PathRequests().examples(log, split, 12, seed=5)
+    cut = cuts(PathRequests(train_cuts=8, lengths=[3]), log, split)
+    plain = cuts(PathRequests(), log, split, seed=5)
     assert (cut.stop == plain.stop).all()
     assert (cut.length == 10).all()
 
@@ -118,7 +126,7 @@ def test_training_lengths_are_drawn() -> None:
 
 def test_the_seed_decides() -> None:
     log, task = random_log(50), PathRequests(train_cuts=3, lengths=[5, 10, 20], max_requests=30)
-    first, same, other = (task.examples(log, "train", 12, seed) for seed in (1, 1, 2))
+    first, same, other = (cuts(task, log, "train", seed) for seed in (1, 1, 2))
     assert torch.equal(first.stop, same.stop)
     assert torch.equal(first.length, same.length)
     assert not torch.equal(first.stop, other.stop)
@@ -126,14 +134,14 @@ def test_the_seed_decides() -> None:
 
 
 def test_rows_and_learners_survive_any_order() -> None:
-    examples = PathRequests().examples(random_log(30), "test", 12, seed=0)
+    examples = cuts(PathRequests(), random_log(30), "test")
     request = examples.batch(torch.tensor([4, 2]))
     assert request.row.tolist() == [4, 2]
     assert request.learner.tolist() == examples.learner[torch.tensor([4, 2])].tolist()
 
 
 def test_neighbours_in_a_batch_change_nothing_but_padding() -> None:
-    examples = PathRequests().examples(random_log(30), "test", 12, seed=0)
+    examples = cuts(PathRequests(), random_log(30), "test")
     both = examples.batch(torch.arange(len(examples.sizes)))
     for row in range(len(both)):
         alone = examples.batch(torch.tensor([row]))

@@ -14,7 +14,8 @@ LOG = Interactions.from_lists([[(0, 1), (0, 1), (1, 0), (1, 0), (2, 1), (2, 0)]]
 
 def requests(task: RandomRequests, split: Split = "train", seed: int = 0, num_concepts: int = 6) -> PathRequest:
     examples = task.examples(LOG, split, num_concepts, seed)
-    return examples.batch(torch.arange(len(examples.sizes)))
+    request: PathRequest = examples.batch(torch.arange(len(examples.sizes)))
+    return request
 
 
 def test_each_request_has_its_targets_and_history() -> None:
