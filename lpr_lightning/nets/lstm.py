@@ -118,7 +118,7 @@ class InteractionLSTM(nn.Module):
         weights = [self.embedding.weight, *(self._weight(name, 0) for name in ("weight_ih", "bias_ih", "bias_hh"))]
         if torch.is_grad_enabled():
             return F.linear(weights[0], weights[1], weights[2] + weights[3])
-        versions = tuple(number for weight in weights for number in (weight._version, weight.data_ptr()))
+        versions = tuple(n for w in weights for n in (0 if w.is_inference() else w._version, w.data_ptr()))
         if self._tabulated is None or self._tabulated[0] != versions:
             self._tabulated = versions, F.linear(weights[0], weights[1], weights[2] + weights[3])
         return self._tabulated[1]

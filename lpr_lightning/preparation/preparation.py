@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +39,6 @@ class Prepared(NamedTuple):
     effect: Tensor
 
 
-def _hybrid() -> list[Demonstrator]:
-    return [GreedySearch(), GeneticSearch(population=24, generations=8, seeded_by_greedy=True)]
-
-
 @dataclass(frozen=True)
 class Preparation:
     """Trains the simulator's tracer and searches for demonstrations, each once for the same data and settings.
@@ -54,7 +50,8 @@ class Preparation:
         tracer_epochs: Most epochs for the tracer; 0 uses the tracer as it is.
         tracer_patience: Epochs without improvement on validation learners before training stops.
         tracer_batch_size: Windows of answers in a batch.
-        demonstrators: Searches whose paths are put together. The paper uses a genetic search and teacher policies.
+        demonstrators: Searches whose paths are put together; default a greedy one and a small genetic one that
+            starts from it. The paper uses a genetic search and teacher policies.
         paths_per_search: Best distinct paths kept from each search.
         chunk: Requests searched between two updates of the progress bar.
         seed: Of the tracer's weights and batches.
@@ -65,7 +62,7 @@ class Preparation:
     tracer_epochs: int = 30
     tracer_patience: int = 4
     tracer_batch_size: int = 64
-    demonstrators: list[Demonstrator] = field(default_factory=_hybrid)
+    demonstrators: list[Demonstrator] | None = None
     paths_per_search: int = 2
     chunk: int = 64
     seed: int = 0
@@ -73,7 +70,10 @@ class Preparation:
     announce: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "demonstrators", built(list(self.demonstrators)))
+        if self.demonstrators is not None:
+            object.__setattr__(self, "demonstrators", built(list(self.demonstrators)))
+            if not self.demonstrators:
+                raise SettingError("demonstrators", [], "at least one search, or null for the usual ones")
         for name, least in (
             ("tracer_epochs", 0),
             ("tracer_patience", 1),
@@ -83,6 +83,15 @@ class Preparation:
         ):
             if getattr(self, name) < least:
                 raise SettingError(name, getattr(self, name), f"a whole number of at least {least}")
+
+    @property
+    def searches(self) -> list[Demonstrator]:
+        """The searches that demonstrations come from."""
+        usual: list[Demonstrator] = [
+            GreedySearch(),
+            GeneticSearch(population=24, generations=8, seeded_by_greedy=True),
+        ]
+        return self.demonstrators or usual
 
     def train_simulator(self, simulator: Any, data: LearnerData, accelerator: str = "cpu") -> None:
         """Train the simulator's tracer, or load the weights that the same training gave before."""
@@ -127,7 +136,7 @@ class Preparation:
         key = fingerprint(
             FORMAT,
             simulator.state_dict() if isinstance(simulator, nn.Module) else {},
-            [plain(simulator), plain(objectives), plain(self.demonstrators), plain(data.task)],
+            [plain(simulator), plain(objectives), plain(self.searches), plain(data.task)],
             [self.paths_per_search, data.fingerprint],
         )
         path = self._folder("demonstrations") / f"{key}.safetensors"
@@ -155,7 +164,7 @@ class Preparation:
             task = progress.add_task("searching for demonstrations", total=len(order))
             for index in torch.split(order, self.chunk):
                 request = examples.batch(index)
-                found = [one.search(request, simulator, self.paths_per_search) for one in self.demonstrators]
+                found = [one.search(request, simulator, self.paths_per_search) for one in self.searches]
                 path, effect = _merge([one.path for one in found], [one.score for one in found])
                 paths.append(path)
                 effects.append(effect)
@@ -222,7 +231,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     try:
         with safe_open(path, "pt") as file:
             names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            return {name: file.get_tensor(name).clone() for name in names}, file.metadata() or {}
     except (SafetensorError, OSError):
         path.unlink(missing_ok=True)
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -88,3 +90,11 @@ def test_the_table_follows_the_weights() -> None:
         whole = net(torch.tensor([[[1]]]), torch.tensor([[1.0]]))
     assert not torch.allclose(before, after)
     torch.testing.assert_close(after[:, 0], whole[:, 0])
+
+
+def test_a_copy_made_in_inference_mode_can_be_stepped() -> None:
+    net = InteractionLSTM(4, 3, 6)
+    answer = torch.tensor([[1]]), torch.tensor([1.0])
+    with torch.inference_mode():
+        copied = copy.deepcopy(net)
+        torch.testing.assert_close(copied.step(copied.initial_state(1), *answer), net.step(net.initial_state(1), *answer))

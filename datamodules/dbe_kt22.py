@@ -1,0 +1,122 @@
+"""DBE-KT22: a university course on databases, with the questions' English wording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lpr_lightning.datamodules.answers import answer_numbers, merge_rows
+from lpr_lightning.datamodules.base import recorded
+from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted, read_columns
+from lpr_lightning.datamodules.files import FileDataModule
+from lpr_lightning.datamodules.source import find_file, folder_of
+from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, concept_matrix, natural_key, readable
+from lpr_lightning.errors import DataError
+from lpr_lightning.types import PAD
+
+LOG = "Transaction.csv"
+OTHERS = {"concepts": "KCs.csv", "links": "Question_KC_Relationships.csv", "questions": "Questions.csv"}
+ADVICE = "get DBE-KT22 from https://doi.org/10.26193/6DZWOH and give the folder of its CSV files as --data.root"
+
+
+class DBEKT22(FileDataModule):
+    """Answers of `Transaction.csv` in the order of `start_time`, ties by `id`; an answer is on all concepts of its
+    question (`Question_KC_Relationships.csv`), which are those of `KCs.csv`; `item_texts` is `question_text` of
+    `Questions.csv`. Answers to questions without a concept are dropped, exact duplicates removed, and counted.
+
+    Args:
+        root: folder of the four files (plain, .gz or .zip), or `Transaction.csv` itself.
+        test_root: folder (or `Transaction.csv`) of learners who are all test learners; the others may be missing there.
+        common: see `LearnerDataModule`.
+    """
+
+    def __init__(self, root: str, test_root: str | None = None, **common: Any) -> None:
+        given = recorded(locals())
+        super().__init__(root=root, test_root=test_root, **common)
+        self.save_hyperparameters(given, logger=False)
+
+    def find(self, root: str) -> dict[str, Path]:
+        """Return the four files."""
+        files = {"log": find_file(root, (LOG,), ADVICE)}
+        for role, name in OTHERS.items():
+            there = find_file(folder_of(root), (name,), ADVICE, optional=root == self.test_root)
+            files[role] = there or find_file(folder_of(self.root), (name,), ADVICE)
+        return {role: path for role, path in files.items() if path is not None}
+
+    def parse(self, files: dict[str, Path]) -> AnswerTable:
+        """Read the four files."""
+        concepts, names = _concepts(files["concepts"])
+        links = _links(files["links"], concepts)
+        texts = _texts(files["questions"])
+        columns = read_columns(files["log"], ("id", "student_id", "question_id", "start_time", "answer_state"))
+        return _table(columns, concepts, names, links, texts)
+
+
+def _concepts(path: Path) -> tuple[list[str], list[str]]:
+    """Return the ids and the names of the concepts."""
+    columns = read_columns(path, ("id", "name"))
+    pairs = dict(zip(_cells(columns, "id"), _cells(columns, "name"), strict=True))
+    if not pairs:
+        raise DataError(path, "there is no row below the header")
+    ids = sorted(pairs, key=natural_key)
+    return ids, readable([pairs[one] for one in ids], ids)
+
+
+def _links(path: Path, concepts: list[str]) -> dict[str, list[int]]:
+    """Return the concepts of each question."""
+    columns = read_columns(path, ("question_id", "knowledgecomponent_id"))
+    number = {name: place for place, name in enumerate(concepts)}
+    links: dict[str, set[int]] = {}
+    questions, parts = _cells(columns, "question_id"), _cells(columns, "knowledgecomponent_id")
+    for row, (question, concept) in enumerate(zip(questions, parts, strict=True)):
+        if concept not in number:
+            raise columns.error("knowledgecomponent_id", row, f"{quoted(concept)} is no id of {OTHERS['concepts']}")
+        links.setdefault(question, set()).add(number[concept])
+    return {question: sorted(found) for question, found in links.items()}
+
+
+def _texts(path: Path) -> dict[str, str]:
+    columns = read_columns(path, ("id", "question_text"))
+    return dict(zip(_cells(columns, "id"), columns.cells("question_text"), strict=True))
+
+
+def _cells(columns: Columns, name: str) -> list[str]:
+    return [canonical_id(text) for text in columns.cells(name)]
+
+
+def _table(
+    columns: Columns, concepts: list[str], names: list[str], links: dict[str, list[int]], texts: dict[str, str]
+) -> AnswerTable:
+    """Sort the answers and look up their concepts."""
+    student, students = columns.required_names("student_id", canonical_id)
+    question, questions = columns.required_names("question_id", canonical_id)
+    time, dates = columns.moments("start_time")
+    correct = columns.answers("answer_state")
+    cells = concept_matrix([links.get(name, []) for name in questions])
+
+    rows = np.argsort(columns.integers("id"), kind="stable")
+    keep = rows[(cells[question[rows]] != PAD).any(1)] if len(rows) else rows
+    counts = {"rows read": len(columns), "dropped: question without a concept": len(columns) - len(keep)}
+    number = answer_numbers(time[keep], question[keep])
+    found = merge_rows(student[keep], number, question[keep], correct[keep], question[keep], cells, len(concepts))
+    chosen = keep[found.row]
+    return build_table(
+        student[chosen],
+        students,
+        question[chosen],
+        questions,
+        found.concept,
+        concepts,
+        names,
+        correct[chosen],
+        time=_milliseconds(time[chosen], dates),
+        counts=counts | found.counts,
+        texts=texts,
+    )
+
+
+def _milliseconds(time: Array, dates: bool) -> Array:
+    """Return dates, which come in microseconds, in milliseconds; numbers are in milliseconds already."""
+    return time // 1000 if dates else np.round(time).astype(np.int64)

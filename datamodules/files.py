@@ -1,0 +1,72 @@
+"""The base of datamodules that read files from a folder, with or without test learners kept elsewhere."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lpr_lightning.datamodules.base import LearnerDataModule
+from lpr_lightning.datamodules.source import content_hash
+from lpr_lightning.datamodules.table import AnswerTable
+
+
+class FileDataModule(LearnerDataModule):
+    """Reads the files below `root`; learners of `test_root`, files of the same format, are all test learners.
+
+    A subclass says which files it needs (`find`), how they become a table (`parse`) and which of its options change
+    what `parse` returns (`options`).
+
+    Args:
+        root: folder of the data set, or its main file.
+        test_root: folder (or file) of learners kept elsewhere. All of them become the test learners, in `root`'s
+            vocabulary: answers on other concepts are dropped and counted. `root`'s learners are then split into train
+            and val alone, in proportion to `split`.
+        common: the arguments of `LearnerDataModule`.
+    """
+
+    def __init__(self, root: str, test_root: str | None = None, **common: Any) -> None:
+        self.root = root
+        self.test_root = test_root
+        super().__init__(**common)
+
+    @abstractmethod
+    def find(self, root: str) -> dict[str, Path]:
+        """Return the files that `parse` needs, by role; raise MissingFileError where one is not there."""
+
+    @abstractmethod
+    def parse(self, files: dict[str, Path]) -> AnswerTable:
+        """Read the files."""
+
+    def options(self) -> list[object]:
+        """Return JSON-able options that change what `parse` returns."""
+        return []
+
+    def source_key(self) -> list[object]:
+        """Return the hashes of the files and the reading options."""
+        return self._key_of(self.root)
+
+    def test_key(self) -> list[object] | None:
+        """Return the same of the test learners' files, or None where they are not kept elsewhere."""
+        return None if self.test_root is None else self._key_of(self.test_root)
+
+    def read(self) -> AnswerTable:
+        """Read the files below `root`."""
+        return self._read(self.root)
+
+    def read_test(self) -> AnswerTable:
+        """Read the files below `test_root`."""
+        return self._read(self.test_root or self.root)
+
+    def _key_of(self, root: str) -> list[object]:
+        memory = self.cache_dir / "hashes"
+        hashes = {role: content_hash(path, memory) for role, path in sorted(self.find(root).items())}
+        return [hashes, self.options()]
+
+    def _read(self, root: str) -> AnswerTable:
+        files = self.find(root)
+        names = ", ".join(path.name for path in files.values())
+        with Console(stderr=True).status(f"{type(self).__name__}: reading {names} (only the first time)"):
+            return self.parse(files)

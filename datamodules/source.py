@@ -1,0 +1,98 @@
+"""Finding, opening and identifying the files of a data set: plain, .gz or .zip."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from lpr_lightning.cache import atomic_write, fingerprint
+from lpr_lightning.errors import DataError, MissingFileError
+
+SUFFIXES = ("", ".gz", ".zip")
+_DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
+
+
+def find_file(root: str | Path, names: Sequence[str], advice: str, optional: bool = False) -> Path | None:
+    """Return the first of `names`, plain or packed, in the folder `root` or below it; `root` may be the file itself.
+
+    Raises:
+        MissingFileError: there is none and it is not `optional`; `advice` says where to get it.
+    """
+    root = Path(root).expanduser()
+    if root.is_file():
+        return root
+    for name in names:
+        for suffix in SUFFIXES:
+            if (root / (name + suffix)).is_file():
+                return root / (name + suffix)
+    for name in names:
+        for suffix in SUFFIXES:
+            found = sorted(root.rglob(name + suffix)) if root.is_dir() else []
+            if found:
+                return found[0]
+    if optional:
+        return None
+    raise MissingFileError(" or ".join(names) + " (plain, .gz or .zip)", root, advice)
+
+
+def folder_of(root: str | Path) -> Path:
+    """Return the folder that `root` is, or that the file `root` lies in."""
+    path = Path(root).expanduser()
+    return path.parent if path.is_file() else path
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for reading bytes, unpacked; a damaged archive becomes a DataError.
+
+    A .zip must hold one file, or one whose name is that of the archive without its ending.
+    """
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as file:
+                yield file
+        elif path.suffix == ".gz":
+            with gzip.open(path) as unpacked:
+                yield cast(IO[bytes], unpacked)
+        else:
+            with path.open("rb") as plain:
+                yield plain
+    except _DAMAGED as error:
+        raise DataError(path, f"the archive is truncated or damaged ({error}); fetch it again") from error
+    except IsADirectoryError as error:
+        raise DataError(path, "this is a folder, not a file") from error
+
+
+def content_hash(path: Path, memory: Path) -> str:
+    """Return the hash of a file's bytes, remembered in the folder `memory` under its path, size and time of change."""
+    stat = path.stat()
+    known = memory / f"{fingerprint(str(path.resolve()))}.json"
+    mark = [stat.st_size, stat.st_mtime_ns]
+    try:
+        kept = json.loads(known.read_text())
+        if kept["mark"] == mark:
+            return str(kept["hash"])
+    except (OSError, ValueError, KeyError, TypeError):
+        known.unlink(missing_ok=True)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with atomic_write(known) as temporary:
+        temporary.write_text(json.dumps({"mark": mark, "hash": digest}))
+    return digest
+
+
+def _member(archive: zipfile.ZipFile, path: Path) -> str:
+    names = [info.filename for info in archive.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
+    if len(names) == 1:
+        return names[0]
+    for name in names:
+        if Path(name).name == path.stem:
+            return name
+    raise DataError(path, f"expected one file, or one named {path.stem}, in the archive, found {len(names)}")

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonargparse import ArgumentParser
+from lightning import LightningDataModule
+
+from lpr_lightning.datamodules.assist09 import ASSIST09
+from lpr_lightning.datamodules.dbe_kt22 import DBEKT22
+from lpr_lightning.datamodules.interactions_csv import InteractionsCSV
+from lpr_lightning.datamodules.junyi import Junyi
+from lpr_lightning.datamodules.xes3g5m import XES3G5M
+
+FOLDER = Path(__file__).parents[2] / "configs" / "data"
+OVERLAYS = {"assist09": ASSIST09, "junyi": Junyi, "xes3g5m": XES3G5M, "dbe_kt22": DBEKT22, "csv": InteractionsCSV}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_keeps_what_the_method_said(tmp_path: Path, name: str) -> None:
+    other = InteractionsCSV if name != "csv" else Junyi
+    before: dict[str, Any] = {"root": "elsewhere", "batch_size": 7, "seed": 3}
+    method = {"data": {"class_path": f"{other.__module__}.{other.__name__}", "init_args": before}}
+    (tmp_path / "method.yaml").write_text(json.dumps(method))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    files = [f"--config={tmp_path / 'method.yaml'}", f"--config={FOLDER / (name + '.yaml')}"]
+    data = parser.parse_args([*files, "--data.root=here"]).data
+    assert data.class_path.rpartition(".")[2] == OVERLAYS[name].__name__
+    assert (data.init_args.root, data.init_args.batch_size, data.init_args.seed) == ("here", 7, 3)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_each_key_says_what_it_means(name: str) -> None:
+    lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
+    assert all(" # " in line for line in lines if line.startswith("    "))

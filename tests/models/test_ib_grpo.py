@@ -1,0 +1,179 @@
+"""The policy learns: from demonstrations, from its own paths, on a simulator whose best paths are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from lpr_lightning.datamodules.synthetic import SyntheticLearners
+from lpr_lightning.errors import SettingError
+from lpr_lightning.models.dkt import DKT
+from lpr_lightning.models.ib_grpo import IBGRPOPolicy
+from lpr_lightning.nets.path_decoder import SmallQwen2
+from lpr_lightning.objectives import EpsilonIndicator, LearningEffect, LengthReward
+from lpr_lightning.preparation import Preparation
+from lpr_lightning.simulators.kes import KESSimulator
+from lpr_lightning.simulators.ladder import Ladder
+from lpr_lightning.tasks.path_requests import PathRequests
+
+TINY = SmallQwen2(hidden_size=32, num_layers=1, num_heads=2, history_length=12, max_length=6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def data(folder: Path, **settings: Any) -> SyntheticLearners:
+    task = PathRequests(length=3, min_distinct=4)
+    options = {"num_concepts": 6, "num_learners": 80, "answers": (12, 24), "batch_size": 16} | settings
+    return SyntheticLearners(cache_dir=str(folder / "data"), task=task, **options)  # type: ignore[arg-type]
+
+
+def policy(folder: Path, **settings: Any) -> IBGRPOPolicy:
+    torch.manual_seed(0)
+    preparation = Preparation(tracer_epochs=2, cache_dir=str(folder), announce=False)
+    options = {"simulator": KESSimulator(DKT(6, 4, 6)), "backbone": TINY, "group_size": 4} | settings
+    return IBGRPOPolicy(6, preparation=preparation, **options)
+
+
+def trainer(epochs: int, **settings: Any) -> Trainer:
+    options: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(max_epochs=epochs, accelerator="cpu", use_distributed_sampler=False, **(options | settings))
+
+
+def test_it_reaches_the_best_paths_of_a_ladder_by_its_own_experience(folder: Path) -> None:
+    seed_everything(0)
+    ladder = Ladder(6, gain=1.0)
+    model = policy(
+        folder,
+        simulator=ladder,
+        objectives=[LearningEffect(), LengthReward(tolerance=0)],
+        advantage=EpsilonIndicator(),
+        clone_epochs=0,
+        group_size=16,
+        learning_rate=3e-3,
+        temperature=0.8,
+    )
+    learners = data(folder, num_learners=160)
+    learners.task = PathRequests(length=6, min_distinct=4, max_history=1)
+    run = trainer(20)
+    run.fit(model, datamodule=learners)
+    (figures,) = run.test(model, datamodule=learners, verbose=False)
+    assert figures["test/learning_effect"] == 1.0  # all rungs in order: nothing else masters every target
+    assert figures["test/length_score"] == 1.0
+
+
+def test_cloning_changes_every_weight_of_the_policy_and_none_of_the_simulator(folder: Path) -> None:
+    model = policy(folder, clone_epochs=1, clone_effect=-10.0)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    trainer(1).fit(model, datamodule=data(folder))
+    for name, weight in model.named_parameters():
+        moved = not torch.equal(before[name], weight)
+        if name.startswith("simulator") or "embed_tokens" in name:
+            assert moved == name.startswith("simulator"), name  # trained once, by the preparation
+        else:
+            assert moved, name
+
+
+def test_improving_changes_every_weight_of_the_policy_only(folder: Path) -> None:
+    model = policy(folder, clone_epochs=0, clone_effect=0.0)
+    run = trainer(1, limit_train_batches=1)
+    model.preparation.train_simulator(model.simulator, _ready(data(folder)))
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    run.fit(model, datamodule=data(folder))
+    for name, weight in model.named_parameters():
+        frozen = name.startswith("simulator") or "embed_tokens" in name
+        assert torch.equal(before[name], weight) == frozen, name
+
+
+def _ready(module: SyntheticLearners) -> SyntheticLearners:
+    module.setup("fit")
+    return module
+
+
+@pytest.mark.parametrize("settings", [{"updates": 2}, {"ratio": "sequence"}, {"entropy_weight": 0.01}])
+def test_the_same_seed_gives_the_same_figures(folder: Path, settings: dict[str, Any]) -> None:
+    figures = []
+    for _ in range(2):
+        seed_everything(3)
+        model, run = policy(folder, clone_epochs=1, **settings), trainer(2, limit_train_batches=2)
+        run.fit(model, datamodule=data(folder))
+        figures.append({name: float(value) for name, value in run.callback_metrics.items()})
+    assert figures[0] == figures[1]
+    assert {"val/learning_effect", "val/zpd", "val/length_score", "val/path_diversity", "val/hypervolume"} <= set(
+        figures[0]
+    )
+
+
+def test_a_checkpoint_rebuilds_policy_simulator_and_fitted_objectives(folder: Path, tmp_path: Path) -> None:
+    seed_everything(0)
+    model, run = policy(folder, clone_epochs=1), trainer(1)
+    learners = data(folder)
+    run.fit(model, datamodule=learners)
+    run.save_checkpoint(tmp_path / "policy.ckpt")
+    again = IBGRPOPolicy.load_from_checkpoint(tmp_path / "policy.ckpt", weights_only=True)
+    torch.testing.assert_close(dict(again.state_dict()), dict(model.state_dict()))
+    request = next(iter(learners.test_dataloader()))
+    model.eval(), again.eval()
+    assert torch.equal(again(request), model(request))
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(folder: Path, tmp_path: Path) -> None:
+    weights = []
+    for stop in (3, 2):
+        seed_everything(1)
+        model, run = policy(folder, clone_epochs=1), trainer(stop, limit_train_batches=2)
+        run.fit(model, datamodule=data(folder))
+        if stop == 2:
+            run.save_checkpoint(tmp_path / "two.ckpt")
+            seed_everything(1)
+            model, run = policy(folder, clone_epochs=1), trainer(3, limit_train_batches=2)
+            run.fit(model, datamodule=data(folder), ckpt_path=str(tmp_path / "two.ckpt"))
+        weights.append({name: weight.detach().clone() for name, weight in model.net.named_parameters()})
+    for name in weights[0]:
+        if weights[0][name].numel():
+            assert torch.isfinite(weights[1][name]).all()
+    assert run.current_epoch == 3
+
+
+def test_prediction_works_for_strangers_with_and_without_history(folder: Path) -> None:
+    seed_everything(0)
+    model = policy(folder).eval()
+    learners = _ready(data(folder))
+    request = next(iter(learners.test_dataloader()))
+    figures = model.predict_step(request, 0)
+    path = figures["rollout"].path
+    assert figures["expected_gain"].shape == path.shape
+    gained = figures["rollout"].mastery_after - figures["rollout"].mastery_before
+    mean = (gained * request.targets).sum(1) / request.targets.sum(1)
+    torch.testing.assert_close(figures["expected_gain"].sum(1), mean, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_datamodule_the_error_says_what_is_needed(folder: Path) -> None:
+    learners = _ready(data(folder))
+    with pytest.raises(SettingError, match="datamodule"):
+        trainer(1).fit(policy(folder), learners.train_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("num_concepts", None), ("group_size", 1), ("temperature", 0.0), ("ratio", "word"), ("updates", 0)],
+)
+def test_bad_settings_are_refused(setting: str, value: object) -> None:
+    with pytest.raises(SettingError, match=setting):
+        IBGRPOPolicy(**{"num_concepts": 3, setting: value})  # type: ignore[arg-type]
+
+
+def test_a_simulator_of_other_concepts_is_refused() -> None:
+    with pytest.raises(SettingError, match="simulator"):
+        IBGRPOPolicy(3, simulator=KESSimulator(DKT(4)))
