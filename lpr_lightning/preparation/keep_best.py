@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.progress import Progress, TaskID
 from torch import Tensor
+from torchmetrics import Metric
 
 
 class KeepBest(Callback):
@@ -51,12 +54,19 @@ class KeepBest(Callback):
         return {}
 
 
-def without_sync(module: torch.nn.Module) -> list[tuple[Any, bool]]:
-    """Stop the metrics of `module` from waiting for other processes; return what is needed to undo it."""
-    from torchmetrics import Metric
-
-    metrics = [part for part in module.modules() if isinstance(part, Metric)]
-    undo = [(metric, metric.sync_on_compute) for metric in metrics]
+@contextmanager
+def without_sync(module: torch.nn.Module) -> Iterator[None]:
+    """Keep the metrics of `module` from waiting for other processes, which do not take part."""
+    metrics: list[Any] = [part for part in module.modules() if isinstance(part, Metric)]
+    kept = [metric.distributed_available_fn for metric in metrics]
     for metric in metrics:
-        metric.sync_on_compute = False
-    return undo
+        metric.distributed_available_fn = _alone
+    try:
+        yield
+    finally:
+        for metric, available in zip(metrics, kept):
+            metric.distributed_available_fn = available
+
+
+def _alone() -> bool:
+    return False

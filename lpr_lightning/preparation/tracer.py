@@ -42,11 +42,10 @@ def fit_tracer(
             "or pass a trained tracer and Preparation(tracer_epochs=0)",
         )
     best = KeepBest(monitor[0], monitor[1], patience, progress)
-    undo = without_sync(tracer)
     frozen = [parameter for parameter in tracer.parameters() if not parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(True)
-    with torch.random.fork_rng(), _quiet():
+    with torch.random.fork_rng(), without_sync(tracer), _quiet():
         torch.manual_seed(seed)
         reset()
         trainer = Trainer(
@@ -70,8 +69,6 @@ def fit_tracer(
         )
     for parameter in frozen:
         parameter.requires_grad_(False)
-    for metric, value in undo:
-        metric.sync_on_compute = value
     tracer.eval()
     if best.best is None:
         raise SettingError("split", "no validation learners", "a share of validation learners above 0")

@@ -1,0 +1,78 @@
+"""The command line: `python -m lpr_lightning fit|validate|test|predict --config configs/X.yaml`.
+
+Nothing heavy is imported before a subcommand is known, so that `--help` and `--version` answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from lpr_lightning.errors import LPRError
+
+HELP = """\
+usage: python -m lpr_lightning {fit,validate,test,predict} [--config FILE ...] [options]
+
+Learning-path and exercise recommendation as PyTorch Lightning modules.
+
+subcommands:
+  fit                     train, then test the best checkpoint
+  validate                measure on the validation learners
+  test                    measure on the test learners
+  predict                 write recommendations or predictions for learners
+  (each has its own --help, which lists every option of the trainer, the model and the data)
+
+options of every subcommand:
+  --config FILE           a yaml file; later files are laid over earlier ones, flags beat them all
+  --model CLASS           a LightningModule, with --model.ARGUMENT VALUE
+  --data CLASS            a LightningDataModule, with --data.ARGUMENT VALUE
+  --trainer.OPTION VALUE  any option of lightning's Trainer
+  --ckpt_path FILE        a checkpoint; `last` and `best` look in the newest run of the same configuration
+  --test_after_fit BOOL   whether fit ends with a test of the best checkpoint (default: true)
+  --allow_untrained       let validate, test and predict go on with random weights
+  --allow_package NAME    allow class paths of this package too (repeatable; or LPR_ALLOW_PACKAGES=NAME,NAME)
+  --print_config          print the whole configuration and leave
+  --traceback             show where an error came from (or LPR_TRACEBACK=1)
+
+  -h, --help              show this text and leave
+  --version               show the version and leave
+
+examples:
+  python -m lpr_lightning fit --config configs/grpo.yaml
+  python -m lpr_lightning fit --config configs/grpo.yaml --config configs/data/assist09.yaml --data.root DIR
+  python -m lpr_lightning test --config configs/grpo.yaml --ckpt_path best
+"""
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; `args` are the words after the program's name (default: those of this process).
+
+    Errors that lpr_lightning raises on purpose end in one line and exit code 2.
+
+    >>> main(["--version"])  # doctest: +SKIP
+    lpr_lightning 0.1.0
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(HELP)
+        return
+    if words[0] == "--version":
+        from lpr_lightning import __version__
+
+        sys.stdout.write(f"lpr_lightning {__version__}\n")
+        return
+    traceback = "--traceback" in words or os.environ.get("LPR_TRACEBACK", "") not in ("", "0")
+    words = [word for word in words if word != "--traceback"]
+    try:
+        if words[0] not in SUBCOMMANDS:
+            raise LPRError(f"{words[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
+        from lpr_lightning.cli.session import run
+
+        run(words)
+    except LPRError as error:
+        if traceback:
+            raise
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from error

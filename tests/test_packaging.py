@@ -1,0 +1,52 @@
+"""Do the two top-level folders become part of the package, and only of the package?"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("room", ["datamodules", "callbacks"])
+def test_rooms_refuse_to_be_imported_from_the_root(room: str, project: Path) -> None:
+    command = [sys.executable, "-c", f"import {room}"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"import lpr_lightning.{room}, not {room}" in done.stderr
+
+
+@pytest.mark.parametrize("room", ["datamodules", "callbacks"])
+def test_rooms_are_relative_links(room: str, project: Path) -> None:
+    link = project / "lpr_lightning" / room
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / room
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_hold_real_files(project: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    unwanted = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "logs", "build", "dist", "tests")
+    shutil.copytree(project, source, symlinks=True, ignore=unwanted)
+    build = "from setuptools import build_meta as b; print(b.build_sdist('out')); print(b.build_wheel('out'))"
+    done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    wanted = {
+        path.relative_to(source).as_posix()
+        for path in [*(source / "lpr_lightning").rglob("*.py"), source / "lpr_lightning" / "py.typed"]
+    }
+    for room in ("datamodules", "callbacks"):
+        wanted |= {f"lpr_lightning/{room}/{path.name}" for path in (source / room).glob("*.py")}
+    with zipfile.ZipFile(next((source / "out").glob("*.whl"))) as wheel:
+        names = set(wheel.namelist())
+        assert wanted <= names
+        assert not {name.split("/")[0] for name in names} & {"datamodules", "callbacks", "tests"}
+        assert wheel.getinfo("lpr_lightning/datamodules/__init__.py").file_size > 0
+    with tarfile.open(next((source / "out").glob("*.tar.gz"))) as sdist:
+        members = {member.name.partition("/")[2]: member for member in sdist.getmembers()}
+        assert wanted <= members.keys()
+        assert members["lpr_lightning/callbacks/__init__.py"].isreg()
