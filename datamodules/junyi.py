@@ -165,7 +165,12 @@ def _read_log(path: Path, hints_are_wrong: bool) -> _Log:
             correct = correct & ~piece.array("hint_used")
         user, time = piece.array("user_id"), piece.array("time_done")
         narrow = not len(user) or (user.min() >= -(2**31) and user.max() < 2**31)
-        values = (user.astype(np.int32) if narrow else user, mine[codes], correct.view(np.uint8), time)
+        values: tuple[Array, ...] = (
+            user.astype(np.int32) if narrow else user,
+            mine[codes],
+            correct.view(np.uint8),
+            time,
+        )
         for column, value in zip(columns, values, strict=True):
             column.append(value)
     users, exercises, answers, times = columns

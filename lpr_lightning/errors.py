@@ -27,10 +27,10 @@ class SettingError(LPRError, ValueError):
 class MissingFileError(LPRError, FileNotFoundError):
     """A file of a data set is not where it was looked for.
 
-    >>> raise MissingFileError("skill_builder_data.csv", "data/assist09", "download it from example.org")
+    >>> raise MissingFileError("log.csv", "data", "download it")
     Traceback (most recent call last):
         ...
-    lpr_lightning.errors.MissingFileError: skill_builder_data.csv was not found in data/assist09. To mend it: download it from example.org.
+    lpr_lightning.errors.MissingFileError: log.csv was not found in data. To mend it: download it.
     """
 
     def __init__(self, name: str, folder: str | Path, advice: str) -> None:
@@ -56,10 +56,8 @@ class DataError(LPRError, ValueError):
 class UntrainedModelError(LPRError, RuntimeError):
     """A model with random weights was asked for results.
 
-    >>> raise UntrainedModelError("test")
-    Traceback (most recent call last):
-        ...
-    lpr_lightning.errors.UntrainedModelError: test needs a trained model: give --ckpt_path FILE (or last), or --allow_untrained to go on with random weights.
+    >>> str(UntrainedModelError("test")).split(":")[0]
+    'test needs a trained model'
     """
 
     def __init__(self, subcommand: str) -> None:

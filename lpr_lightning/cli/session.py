@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lpr_lightning.callbacks import ResultsTable
 from lpr_lightning.cli import resume, rooms, saving
 from lpr_lightning.cli.build import Builder
 from lpr_lightning.cli.parser import Parser
@@ -166,4 +167,13 @@ class PathCLI(LightningCLI):
             return
         saved = [one for one in self.trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
         paths = [one.best_model_path or one.last_model_path for one in sorted(saved, key=lambda one: not one.monitor)]
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=next(filter(None, paths), None))
+        path = next(filter(None, paths), None)
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=not self._has_own_table())
+
+    def before_test(self) -> None:
+        """Leave out Lightning's table of figures where there is one of our own."""
+        if self._has_own_table():
+            self.config_init["test"]["verbose"] = False
+
+    def _has_own_table(self) -> bool:
+        return any(isinstance(one, ResultsTable) for one in getattr(self.trainer, "callbacks", []))

@@ -150,7 +150,11 @@ class DKT(LightningModule):
         return (logit * known).sum(-1) / known.sum(-1).clamp_min(1)
 
     def _report(self, stage: str, metrics: AnswerMetrics) -> None:
-        self.log_dict({f"{stage}/{name}": value for name, value in metrics.compute().items()}, prog_bar=stage == "val")
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in metrics.compute().items()},
+            prog_bar=stage == "val",
+            sync_dist=True,
+        )
         metrics.reset()
 
 

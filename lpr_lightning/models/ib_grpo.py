@@ -293,14 +293,15 @@ class IBGRPOPolicy(LightningModule):
     def _report(self, stage: str, metrics: RolloutMetrics) -> None:
         figures = metrics.compute()
         metrics.reset()
-        self.log_dict({f"{stage}/{name}": value for name, value in figures.items()})
+        for name, value in figures.items():
+            shown = stage == "val" and name == "learning_effect"
+            self.log(f"{stage}/{name}", value, prog_bar=shown, sync_dist=True)
         zpd = self.trainer.callback_metrics.get(f"{stage}/zpd", torch.tensor(0.0))
         point = torch.stack(
             [figures[name].cpu() for name in ("learning_effect", "length_score", "path_diversity")] + [zpd.cpu()]
         )[[0, 3, 1, 2]]
-        self.log(f"{stage}/hypervolume", hypervolume(point[None], torch.tensor(REFERENCE)))
-        if stage == "val":
-            self.log("learning_effect", figures["learning_effect"], prog_bar=True, logger=False)
+        volume = hypervolume(point[None], REFERENCE)
+        self.log(f"{stage}/hypervolume", volume.to(self.device), sync_dist=True)
 
     def _log_train(self, figures: dict[str, Tensor], batch_size: int) -> None:
         shown = {"loss", "learning_effect"}

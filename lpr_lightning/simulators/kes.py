@@ -109,7 +109,8 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         """
         count = targets.sum(1)
         copies = state[0].shape[0] // max(len(targets), 1)
-        target = targets.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(count.max()) if len(count) else 0]
+        widest = int(count.max()) if len(count) else 0
+        target = targets.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :widest]
         if hasattr(self.tracer, "mastery_of"):
             mastery = self.tracer.mastery_of(state, target)
         else:

@@ -30,14 +30,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def data(folder: Path, **settings: Any) -> SyntheticLearners:
     task = PathRequests(length=3, min_distinct=4)
-    options = {"num_concepts": 6, "num_learners": 80, "answers": (12, 24), "batch_size": 16} | settings
-    return SyntheticLearners(cache_dir=str(folder / "data"), task=task, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"num_concepts": 6, "num_learners": 80, "answers": (12, 24), "batch_size": 16} | settings
+    return SyntheticLearners(cache_dir=str(folder / "data"), task=task, **options)
 
 
 def policy(folder: Path, **settings: Any) -> IBGRPOPolicy:
     torch.manual_seed(0)
     preparation = Preparation(tracer_epochs=2, cache_dir=str(folder), announce=False)
-    options = {"simulator": KESSimulator(DKT(6, 4, 6)), "backbone": TINY, "group_size": 4} | settings
+    options: dict[str, Any] = {"simulator": KESSimulator(DKT(6, 4, 6)), "backbone": TINY, "group_size": 4} | settings
     return IBGRPOPolicy(6, preparation=preparation, **options)
 
 

@@ -97,4 +97,5 @@ def test_a_copy_made_in_inference_mode_can_be_stepped() -> None:
     answer = torch.tensor([[1]]), torch.tensor([1.0])
     with torch.inference_mode():
         copied = copy.deepcopy(net)
-        torch.testing.assert_close(copied.step(copied.initial_state(1), *answer), net.step(net.initial_state(1), *answer))
+        stepped = copied.step(copied.initial_state(1), *answer)
+        torch.testing.assert_close(stepped, net.step(net.initial_state(1), *answer))

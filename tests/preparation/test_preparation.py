@@ -33,9 +33,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SyntheticLearners:
 
 
 def prepare(data: SyntheticLearners, folder: Path, **settings: Any) -> tuple[KESSimulator, ZPDAlignment, Prepared]:
-    preparation = Preparation(
-        **({"tracer_epochs": 2, "paths_per_search": 2, "cache_dir": str(folder), "announce": False} | settings)
-    )
+    options: dict[str, Any] = {"tracer_epochs": 2, "cache_dir": str(folder), "announce": False}
+    preparation = Preparation(**(options | settings))
     simulator, zpd = KESSimulator(DKT(8, embedding_size=4, hidden_size=6)), ZPDAlignment(bins=2)
     zpd.configure(8)
     preparation.train_simulator(simulator, data)
@@ -49,8 +48,8 @@ def test_a_second_run_finds_what_the_first_one_made(data: SyntheticLearners, tmp
     second = prepare(data, tmp_path)
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert len(files) == 2
-    for one, other in zip(first[:2], second[:2]):
-        torch.testing.assert_close(dict(one.state_dict()), dict(other.state_dict()))
+    torch.testing.assert_close(dict(first[0].state_dict()), dict(second[0].state_dict()))
+    torch.testing.assert_close(dict(first[1].state_dict()), dict(second[1].state_dict()))
     assert torch.equal(first[2].path, second[2].path)
 
 
