@@ -31,6 +31,7 @@ _ROOMS = {
     "KESSimulator": "simulators.kes",
     "TrueLearners": "simulators.true_learners",
     "check_simulator": "simulators.check",
+    "rollout": "simulators.rollout",
     "NextAnswers": "tasks.next_answers",
     "PathRequests": "tasks.path_requests",
     "RandomRequests": "tasks.random_requests",
