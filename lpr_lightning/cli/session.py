@@ -68,6 +68,8 @@ def _quiet() -> Iterator[None]:
                 ".*LeafSpec.*",
                 ".*does not have many workers.*",
                 ".*callbacks used to create.*",
+                ".*dirpath has changed.*",
+                r".*module\(s\) in eval mode.*",
             ):
                 warnings.filterwarnings("ignore", message=message)
             yield
