@@ -89,5 +89,5 @@ def test_a_preset_runs_over_grpo(path: Path, tmp_path: Path, monkeypatch: pytest
         words += ["--data.task.train=30", "--data.task.val=6", "--data.task.test=6"]
     cli = run(["fit", "--config", str(grpo), *words])
     given = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]["simulator"]["init_args"]
-    assert given.items() <= dict(cli.model.simulator.hparams).items()  # type: ignore[union-attr]
+    assert given.items() <= dict(cli.model.simulator.hparams).items()
     assert "test/learning_effect" in cli.trainer.callback_metrics
