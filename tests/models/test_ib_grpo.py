@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.errors import SettingError
@@ -128,22 +128,29 @@ def test_a_checkpoint_rebuilds_policy_simulator_and_fitted_objectives(folder: Pa
     assert torch.equal(again(request), model(request))
 
 
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(folder: Path, tmp_path: Path) -> None:
-    weights = []
-    for stop in (3, 2):
-        seed_everything(1)
-        model, run = policy(folder, clone_epochs=1), trainer(stop, limit_train_batches=2)
-        run.fit(model, datamodule=data(folder))
-        if stop == 2:
-            run.save_checkpoint(tmp_path / "two.ckpt")
-            seed_everything(1)
-            model, run = policy(folder, clone_epochs=1), trainer(3, limit_train_batches=2)
-            run.fit(model, datamodule=data(folder), ckpt_path=str(tmp_path / "two.ckpt"))
-        weights.append({name: weight.detach().clone() for name, weight in model.net.named_parameters()})
-    for name in weights[0]:
-        if weights[0][name].numel():
-            assert torch.isfinite(weights[1][name]).all()
+class SaveAfter(Callback):
+    """Saves a checkpoint when an epoch has ended."""
+
+    def __init__(self, epoch: int, path: Path) -> None:
+        self.epoch, self.path = epoch, path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == self.epoch:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_resumed_run_ends_as_if_it_had_never_stopped(folder: Path, tmp_path: Path, epoch: int) -> None:
+    seed_everything(1)
+    whole, kept = policy(folder, clone_epochs=1), tmp_path / "kept.ckpt"
+    trainer(3, limit_train_batches=2, callbacks=[SaveAfter(epoch, kept)]).fit(whole, datamodule=data(folder))
+    seed_everything(1)
+    torch.rand(7)
+    resumed = policy(folder, clone_epochs=1)
+    run = trainer(3, limit_train_batches=2)
+    run.fit(resumed, datamodule=data(folder), ckpt_path=str(kept))
     assert run.current_epoch == 3
+    torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
 
 
 def test_prediction_works_for_strangers_with_and_without_history(folder: Path) -> None:
