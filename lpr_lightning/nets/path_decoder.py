@@ -191,7 +191,11 @@ class PathDecoder(nn.Module):
         width = int(request.targets.sum(1).max())
         target, order = request.targets.sort(dim=1, descending=True, stable=True)
         target_token = torch.where(target, 1 + 2 * number + order, 0)[:, :width, None]
-        length = 1 + 4 * number + request.length.clamp(0, self.max_length)
+        if int(request.length.max()) > self.max_length:
+            raise SettingError(
+                "length", int(request.length.max()), f"at most max_length={self.max_length}", "train with a larger one"
+            )
+        length = 1 + 4 * number + request.length
         several = history.shape[2]
         tokens = torch.cat(
             [history, *(nn.functional.pad(part, (0, several - 1)) for part in (target_token, length[:, None, None]))], 1

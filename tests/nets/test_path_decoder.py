@@ -117,6 +117,13 @@ def test_history_length_zero_hides_the_history() -> None:
     torch.testing.assert_close(net.log_prob(request, path, 1)[0], net.log_prob(ask(), path, 1)[0])
 
 
+def test_a_wish_for_more_than_the_longest_path_is_refused() -> None:
+    request = ask()
+    request.length[1] = 7
+    with pytest.raises(SettingError, match="max_length=6"):
+        decoder().sample(request)
+
+
 def test_the_decoder_is_a_transformers_model() -> None:
     assert isinstance(decoder().decoder, Qwen2Model)
 
