@@ -23,7 +23,7 @@ from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.errors import DataError, SettingError
 from lpr_lightning.hparams import arguments, built
 from lpr_lightning.tasks.next_answers import NextAnswers
-from lpr_lightning.types import Interactions, Simulator, Split, Task
+from lpr_lightning.types import PAD, Interactions, Simulator, Split, Task
 
 
 def recorded(scope: dict[str, Any]) -> dict[str, Any]:
@@ -115,6 +115,19 @@ class LearnerDataModule(LightningDataModule, ABC):
     def concept_names(self) -> list[str]:
         """Readable names, one for each concept number."""
         return self._vocabulary.concept_names
+
+    @property
+    def item_names(self) -> list[str]:
+        """Raw names, one for each item number."""
+        return self._vocabulary.items
+
+    @property
+    def item_concepts(self) -> Tensor:
+        """Concepts of each item, [Q, C] int64, -1 where unused; where answers to an item differ, the last one's."""
+        log = self._loaded().log
+        concepts = torch.full((self.num_items, log.concept.shape[1]), PAD)
+        concepts[log.item.long()] = log.concept.long()
+        return concepts
 
     @property
     def item_texts(self) -> list[str]:

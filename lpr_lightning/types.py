@@ -97,6 +97,24 @@ class InteractionBatch(_Tensors):
 
 
 @dataclass(frozen=True)
+class Answers(_Tensors):
+    """Predicted answers beside the real ones, one row each: what a tracer's evaluation steps return as "answers".
+
+    `probability` [R] float32 of success, before the answer was seen; `correct` [R] float32; `concept` [R, C] int64,
+    -1 where unused; `item` [R] int64; `learner` [R] int64.
+    """
+
+    probability: Tensor
+    correct: Tensor
+    concept: Tensor
+    item: Tensor
+    learner: Tensor
+
+    def __len__(self) -> int:
+        return self.learner.shape[0]
+
+
+@dataclass(frozen=True)
 class Interactions(_Tensors):
     """Answer logs of many learners, one after another, each in chronological order.
 
@@ -262,6 +280,21 @@ class KnowledgeTracer(Protocol):
         ...
 
 
+@runtime_checkable
+class QuestionTracer(KnowledgeTracer, Protocol):
+    """A knowledge tracer that also tells the questions of a concept apart; item numbers are those of the data."""
+
+    num_items: int
+
+    def observe_item(self, state: TracerState, item: Tensor, correct: Tensor) -> TracerState:
+        """Return the state after one answer each to `item` [B]; `correct` [B] in [0, 1]."""
+        ...
+
+    def predict_item(self, state: TracerState, item: Tensor) -> Tensor:
+        """Return the success probability [B] of an answer to `item` [B]."""
+        ...
+
+
 SimulatorState = TracerState
 
 
@@ -338,6 +371,16 @@ class LearnerData(Protocol):
     @property
     def concept_names(self) -> list[str]:
         """Readable names, one for each concept number."""
+        ...
+
+    @property
+    def item_names(self) -> list[str]:
+        """Raw names, one for each item number: the ids that files of question vectors use."""
+        ...
+
+    @property
+    def item_concepts(self) -> Tensor:
+        """Concepts of each item, [Q, C] int64, -1 where unused."""
         ...
 
     @property

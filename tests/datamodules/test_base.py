@@ -195,3 +195,12 @@ def test_logs_hold_narrow_columns(tmp_path: Path) -> None:
     log: Interactions = Toy(cache_dir=str(tmp_path)).interactions("train")
     assert log.item.dtype == log.concept.dtype == torch.int32
     assert log.correct.dtype == torch.uint8
+
+
+def test_the_concepts_of_an_item_are_those_of_its_answers() -> None:
+    data = SyntheticLearners(num_learners=20, num_concepts=4)
+    data.setup()
+    log = data.interactions("train")
+    assert data.item_concepts.shape == (data.num_items, log.concept.shape[1])
+    assert torch.equal(data.item_concepts[log.item.long()], log.concept.long())
+    assert len(data.item_names) == data.num_items
