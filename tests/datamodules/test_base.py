@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lpr_lightning.datamodules.base import LearnerDataModule, recorded
+from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.datamodules.table import AnswerTable, build_table
 from lpr_lightning.errors import DataError, LPRError, SettingError
 from lpr_lightning.tasks.next_answers import NextAnswers
