@@ -29,6 +29,7 @@ from lpr_lightning.preparation import Preparation, Prepared
 from lpr_lightning.simulators.expected_gain import expected_gain
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.rollout import rollout
+from lpr_lightning.tasks.vary_requests import vary_requests
 from lpr_lightning.types import LearnerData, PathRequest, Rollout, Simulator
 
 REFERENCE = (-1.0, 0.0, 0.0, 0.0)
@@ -68,6 +69,9 @@ class IBGRPOPolicy(LightningModule):
         clip_high: How far it may rise above 1 (paper: 0.28).
         ratio: `token` or `sequence` (as eq. 12 is written).
         updates: Gradient steps on each set of sampled paths; above 1 the clipping comes into play.
+        varied: Share of training requests that are changed at every step, from 0 to 1: history cut at a random place,
+            another learner's targets. Keeps the policy from learning its training learners by heart (ours; 0 is the
+            paper).
         entropy_weight: Weight of an entropy bonus (ours; 0 is the paper).
         weight_decay: Of AdamW.
         max_grad_norm: Gradients are clipped to this norm.
@@ -96,6 +100,7 @@ class IBGRPOPolicy(LightningModule):
         clip_high: float = 0.28,
         ratio: Level = "token",
         updates: int = 1,
+        varied: float = 0.0,
         entropy_weight: float = 0.0,
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
@@ -110,6 +115,8 @@ class IBGRPOPolicy(LightningModule):
         for name in ("temperature", "learning_rate", "clone_learning_rate", "clip_low", "clip_high", "max_grad_norm"):
             if not self.hparams[name] > 0:
                 raise SettingError(name, self.hparams[name], "a number above 0")
+        if not 0 <= varied <= 1:
+            raise SettingError("varied", varied, "a share of requests from 0 to 1")
         if ratio not in ("token", "sequence"):
             raise SettingError("ratio", ratio, "token or sequence")
         self.automatic_optimization = False
@@ -237,6 +244,9 @@ class IBGRPOPolicy(LightningModule):
 
     def _improve(self, request: PathRequest, batch_idx: int) -> dict[str, Any] | None:
         """Sample paths, let learners follow them, and take clipped policy-gradient steps (eq. 8-12)."""
+        generator = self._generator(batch_idx)
+        if self.hparams["varied"] > 0:
+            request = vary_requests(request, self.hparams["varied"], generator)
         state = self.simulator.start(request)
         before, best = self.simulator.exam(state, request.targets)
         open_ = before < best
@@ -244,7 +254,7 @@ class IBGRPOPolicy(LightningModule):
             open_ = torch.ones_like(open_)
         request, state = request.select(open_), tuple(part[open_] for part in state)
         self.net.eval()
-        sampled = self.net.sample(request, self.group_size, self.hparams["temperature"], self._generator(batch_idx))
+        sampled = self.net.sample(request, self.group_size, self.hparams["temperature"], generator)
         self.net.train()
         followed = self._follow(request, sampled.path, self.group_size, state)
         rewards = {cast(Objective, objective).name: objective(followed) for objective in self.objectives}

@@ -101,7 +101,7 @@ def _ready(module: SyntheticLearners) -> SyntheticLearners:
     return module
 
 
-@pytest.mark.parametrize("settings", [{"updates": 2}, {"ratio": "sequence"}, {"entropy_weight": 0.01}])
+@pytest.mark.parametrize("settings", [{"updates": 2}, {"ratio": "sequence"}, {"entropy_weight": 0.01}, {"varied": 0.5}])
 def test_the_same_seed_gives_the_same_figures(folder: Path, settings: dict[str, Any]) -> None:
     figures = []
     for _ in range(2):
@@ -142,11 +142,11 @@ class SaveAfter(Callback):
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_a_resumed_run_ends_as_if_it_had_never_stopped(folder: Path, tmp_path: Path, epoch: int) -> None:
     seed_everything(1)
-    whole, kept = policy(folder, clone_epochs=1), tmp_path / "kept.ckpt"
+    whole, kept = policy(folder, clone_epochs=1, varied=0.5), tmp_path / "kept.ckpt"
     trainer(3, limit_train_batches=2, callbacks=[SaveAfter(epoch, kept)]).fit(whole, datamodule=data(folder))
     seed_everything(1)
     torch.rand(7)
-    resumed = policy(folder, clone_epochs=1)
+    resumed = policy(folder, clone_epochs=1, varied=0.5)
     run = trainer(3, limit_train_batches=2)
     run.fit(resumed, datamodule=data(folder), ckpt_path=str(kept))
     assert run.current_epoch == 3
@@ -174,7 +174,14 @@ def test_without_a_datamodule_the_error_says_what_is_needed(folder: Path) -> Non
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("num_concepts", None), ("group_size", 1), ("temperature", 0.0), ("ratio", "word"), ("updates", 0)],
+    [
+        ("num_concepts", None),
+        ("group_size", 1),
+        ("temperature", 0.0),
+        ("ratio", "word"),
+        ("updates", 0),
+        ("varied", 1.5),
+    ],
 )
 def test_bad_settings_are_refused(setting: str, value: object) -> None:
     with pytest.raises(SettingError, match=setting):
