@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch import nn
+
 from lpr_lightning.errors import SettingError
 
 SIZES = ("num_concepts", "num_items")
@@ -40,6 +42,13 @@ class Builder:
             if isinstance(own, int) and own != size:
                 advice = "Use the data that the model was trained on (test_root and predict files add learners to it)"
                 raise SettingError(f"model.{name}", own, f"{size}, as in the data", advice)
+
+    @staticmethod
+    def connect(model: object, data: object) -> None:
+        """Let every part of the model that asks for more than sizes look at the data."""
+        for part in model.modules() if isinstance(model, nn.Module) else []:
+            if callable(ask := getattr(part, "connect", None)):
+                ask(data)
 
     def __call__(self, cls: Any, *args: Any, applied_instantiation_links: Any = None, **kwargs: Any) -> Any:
         """Build one object."""

@@ -41,6 +41,8 @@ def fit_tracer(
             "a LightningModule with reset_parameters() and monitor",
             "or pass a trained tracer and Preparation(tracer_epochs=0)",
         )
+    if callable(connect := getattr(tracer, "connect", None)):
+        connect(data)
     best = KeepBest(monitor[0], monitor[1], patience, progress)
     frozen = [parameter for parameter in tracer.parameters() if not parameter.requires_grad]
     for parameter in frozen:

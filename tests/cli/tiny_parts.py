@@ -27,6 +27,10 @@ class Part(HyperparametersMixin, nn.Module):
         if scale < 0:
             raise SettingError("scale", scale, "a number of 0 or more")
         self.num_concepts, self.scale = num_concepts, scale
+        self.data: LightningDataModule | None = None
+
+    def connect(self, data: LightningDataModule) -> None:
+        self.data = data
 
 
 class TinyModel(LightningModule):
