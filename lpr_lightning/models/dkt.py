@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments
 from lpr_lightning.metrics import AnswerMetrics
+from lpr_lightning.nets.asked_logits import asked_logits
+from lpr_lightning.nets.live_rows import LiveRows
 from lpr_lightning.nets.lstm import InteractionLSTM
-from lpr_lightning.types import InteractionBatch, TracerState
+from lpr_lightning.types import Answers, InteractionBatch, TracerState
 
 
 class DKT(LightningModule):
@@ -67,7 +69,7 @@ class DKT(LightningModule):
         self.num_concepts = num_concepts
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.net = InteractionLSTM(num_concepts, embedding_size, hidden_size, num_layers, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.head = nn.Linear(hidden_size, num_concepts)
         self.val_metrics, self.test_metrics = AnswerMetrics(), AnswerMetrics()
 
@@ -81,28 +83,37 @@ class DKT(LightningModule):
         return torch.optim.Adam(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
 
     def forward(self, batch: InteractionBatch) -> Tensor:
-        """Return the logits [B, T - 1] of answers 1 … T - 1, each from the answers before it."""
-        hidden = self.dropout(self.net(batch.concept[:, :-1], batch.correct[:, :-1]))
-        return self._logit(hidden, batch.concept[:, 1:])
+        """Return the logits [B, T - 1] of answers 1 … T - 1, each from those before it; 0 where there is no answer."""
+        logit, rows = self.next_logits(batch)
+        return rows.unpack(logit)
+
+    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, LiveRows]:
+        """Return the logits [R] of all real next answers, and where they lie among answers 1 … T - 1."""
+        rows = LiveRows.of(batch.mask[:, 1:])
+        hidden = self.net.live(batch.concept[:, :-1], batch.correct[:, :-1], rows)
+        asked = rows.pack(batch.concept[:, 1:])
+        dropout = self.dropout if self.training else 0.0
+        return asked_logits(hidden, self.head.weight, self.head.bias, asked, dropout), rows
 
     def training_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         """Return the mean binary cross-entropy of next answers."""
-        target, mask = batch.correct[:, 1:], batch.mask[:, 1:]
-        loss = F.binary_cross_entropy_with_logits(self(batch)[mask], target[mask])
+        logit, rows = self.next_logits(batch)
+        target = rows.pack(batch.correct[:, 1:])
+        loss = F.binary_cross_entropy_with_logits(logit, target, reduction="sum") / max(len(target), 1)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
-    def validation_step(self, batch: InteractionBatch, batch_idx: int) -> None:
-        """Collect predictions of the validation learners."""
-        self.val_metrics.update(self(batch).sigmoid(), batch.correct[:, 1:], batch.mask[:, 1:])
+    def validation_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, Answers]:
+        """Return the predicted answers of the validation learners."""
+        return self._answers(batch, self.val_metrics)
 
     def on_validation_epoch_end(self) -> None:
         """Log exact AUC, accuracy, ECE and Brier score."""
         self._report("val", self.val_metrics)
 
-    def test_step(self, batch: InteractionBatch, batch_idx: int) -> None:
-        """Collect predictions of the test learners."""
-        self.test_metrics.update(self(batch).sigmoid(), batch.correct[:, 1:], batch.mask[:, 1:])
+    def test_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, Answers]:
+        """Return the predicted answers of the test learners."""
+        return self._answers(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
         """Log exact AUC, accuracy, ECE and Brier score."""
@@ -130,7 +141,7 @@ class DKT(LightningModule):
 
     def predict(self, state: TracerState, concept: Tensor) -> Tensor:
         """Return the success probability [B] of an answer."""
-        return self._logit(state[0][:, -1], _several(concept)).sigmoid()
+        return asked_logits(state[0][:, -1], self.head.weight, self.head.bias, _several(concept)).sigmoid()
 
     def mastery(self, state: TracerState) -> Tensor:
         """Return the success probability of every concept, [B, N]."""
@@ -143,11 +154,18 @@ class DKT(LightningModule):
         logit = torch.baddbmm(self.head.bias[concept][:, None], hidden, self.head.weight[concept].transpose(1, 2))
         return logit.sigmoid().flatten(0, 1)
 
-    def _logit(self, hidden: Tensor, concept: Tensor) -> Tensor:
-        """Return the mean logit over an answer's concepts [..., C], computed for these concepts only."""
-        known, index = concept >= 0, concept.clamp_min(0)
-        logit = (self.head.weight[index] * hidden[..., None, :]).sum(-1) + self.head.bias[index]
-        return (logit * known).sum(-1) / known.sum(-1).clamp_min(1)
+    def _answers(self, batch: InteractionBatch, metrics: AnswerMetrics) -> dict[str, Answers]:
+        """Return every real next answer beside its prediction, and add them to `metrics`."""
+        logit, rows = self.next_logits(batch)
+        answers = Answers(
+            probability=logit.sigmoid(),
+            correct=rows.pack(batch.correct[:, 1:]),
+            concept=rows.pack(batch.concept[:, 1:]),
+            item=rows.pack(batch.item[:, 1:]),
+            learner=batch.learner[rows.token // max(rows.steps, 1)],
+        )
+        metrics.update(answers.probability, answers.correct)
+        return {"answers": answers}
 
     def _report(self, stage: str, metrics: AnswerMetrics) -> None:
         self.log_dict(

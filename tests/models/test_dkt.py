@@ -73,6 +73,48 @@ def test_one_step_changes_every_weight_and_two_learners_can_be_learned_by_heart(
     assert float(loss.detach()) < 0.05
 
 
+def test_loss_and_gradients_equal_those_of_a_plain_padded_loop() -> None:
+    tracer, one = DKT(5, dropout=0.0).double(), batch()
+    correct = one.correct.double()
+    hidden, _ = tracer.net.lstm(tracer.net.embedding(one.concept[:, :-1, 0].clamp_min(0) + 5 * correct[:, :-1].long()))
+    predicted = tracer.head(hidden).sigmoid().gather(2, one.concept[:, 1:].clamp_min(0))[..., 0]
+    mask = one.mask[:, 1:]
+    plain = torch.nn.functional.binary_cross_entropy(predicted[mask], correct[:, 1:][mask])
+    ours = tracer.training_step(InteractionBatch(one.concept, one.item, correct, one.mask, one.learner), 0)
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+    gradients = [torch.autograd.grad(loss, list(tracer.parameters())) for loss in (ours, plain)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-10)
+
+
+def test_evaluation_returns_every_real_next_answer_once() -> None:
+    tracer, one = DKT(5).eval(), batch()
+    with torch.no_grad():
+        answers = tracer.validation_step(one, 0)["answers"]
+        again = tracer.test_step(one, 0)["answers"]
+        whole = tracer(one).sigmoid()
+    torch.testing.assert_close(vars(answers), vars(again))
+    assert len(answers) == int(one.mask[:, 1:].sum()) == 12
+    assert answers.concept.shape == (12, 1)
+    assert torch.equal(answers.item, answers.concept[:, 0])
+    for row in range(3):
+        own, real = answers.learner == one.learner[row], one.mask[row, 1:]
+        torch.testing.assert_close(answers.probability[own], whole[row][real])
+        assert torch.equal(answers.correct[own], one.correct[row, 1:][real])
+        assert torch.equal(answers.item[own], one.item[row, 1:][real])
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_batch_without_a_next_answer_is_no_error(steps: int) -> None:
+    tracer, one = DKT(5), batch()
+    short = InteractionBatch(
+        one.concept[:, :steps], one.item[:, :steps], one.correct[:, :steps], one.mask[:, :steps], one.learner
+    )
+    loss = tracer.training_step(short, 0)
+    torch.autograd.backward(loss)
+    assert float(loss.detach()) == 0
+    assert not len(tracer.validation_step(short, 0)["answers"])
+
+
 def test_a_checkpoint_rebuilds_it_without_the_command_line(tmp_path: Path) -> None:
     tracer = DKT(5, hidden_size=7)
     trainer = Trainer(max_epochs=0, logger=False, enable_progress_bar=False, enable_model_summary=False)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lpr_lightning.nets.live_rows import LiveRows
 from lpr_lightning.nets.lstm import InteractionLSTM
 
 
@@ -99,3 +100,73 @@ def test_a_copy_made_in_inference_mode_can_be_stepped() -> None:
         copied = copy.deepcopy(net)
         stepped = copied.step(copied.initial_state(1), *answer)
         torch.testing.assert_close(stepped, net.step(net.initial_state(1), *answer))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("concepts", "several"), [(4, 1), (4, 2), (1000, 1), (1000, 3)])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_both_engines_give_the_same_numbers_and_gradients(
+    layers: int, concepts: int, several: int, soft: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = InteractionLSTM(concepts, 3, 6, layers).double()
+    concept, correct, mask = logs(concepts=concepts, several=several)
+    concept[0, 2] = -1
+    if soft:
+        correct = correct * 0.7 + 0.2
+    rows = LiveRows.of(mask)
+    results = []
+    for ours in (True, False):
+        monkeypatch.setattr(InteractionLSTM, "_tabulates", ours)
+        hidden = net.live(concept, correct, rows)
+        last, cell = net.encode(concept, correct, mask)
+        net.zero_grad()
+        torch.autograd.backward(hidden.sin().sum() + last.sum() + cell.square().sum())
+        gradients = [weight.grad for weight in net.parameters()]
+        results.append([hidden, last, cell, net(concept, correct)[mask], *gradients])
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-10)
+
+
+def test_weights_are_those_of_an_embedding_and_an_nn_lstm() -> None:
+    net = InteractionLSTM(4, 3, 6, 2)
+    lstm = torch.nn.LSTM(3, 6, 2, batch_first=True)
+    lstm.load_state_dict({name.removeprefix("lstm."): w for name, w in net.state_dict().items() if "lstm." in name})
+    net.load_state_dict({f"lstm.{name}": weight for name, weight in lstm.state_dict().items()}, strict=False)
+    assert {name for name in net.state_dict() if not name.startswith("lstm.")} == {"embedding.weight"}
+    concept, correct, _ = logs(several=1)
+    concept = concept.clamp_min(0)
+    plain = lstm(net.embedding(concept[..., 0] + 4 * correct.long()))[0]
+    torch.testing.assert_close(net(concept, correct.float()), plain)
+
+
+def test_padding_changes_no_gradient() -> None:
+    net = InteractionLSTM(4, 3, 6, 2).double()
+    concept, correct, mask = logs()
+    pad = torch.nn.functional.pad
+    gradients = []
+    for more in (0, 3):
+        rows = LiveRows.of(pad(mask, (0, more)))
+        hidden = net.live(pad(concept, (0, 0, 0, more), value=2), pad(correct, (0, more), value=0.3), rows)
+        gradients.append(torch.autograd.grad(hidden.sin().sum(), list(net.parameters())))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(("rows", "steps"), [(0, 0), (0, 3), (2, 0), (2, 3)])
+def test_nothing_to_run_over_is_no_error(rows: int, steps: int, ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InteractionLSTM, "_tabulates", ours)
+    net = InteractionLSTM(4, 3, 6, 2)
+    concept, correct = torch.full((rows, steps, 2), -1), torch.zeros(rows, steps)
+    mask = torch.zeros(rows, steps, dtype=torch.bool)
+    hidden, cell = net.encode(concept, correct, mask)
+    assert hidden.shape == cell.shape == (rows, 2, 6)
+    assert not hidden.any()
+    assert not cell.any()
+    assert net.live(concept, correct, LiveRows.of(mask)).shape == (0, 6)
+    assert net(concept, correct).shape == (rows, steps, 6)
+
+
+def test_an_answer_without_concept_is_the_same_in_a_step_as_in_a_log() -> None:
+    net = InteractionLSTM(4, 3, 6)
+    with torch.no_grad():
+        stepped, _ = net.step(net.initial_state(1), torch.tensor([[-1]]), torch.ones(1))
+        torch.testing.assert_close(net(torch.tensor([[[-1]]]), torch.ones(1, 1)), stepped)
