@@ -1,26 +1,36 @@
-"""Callbacks that serve any LightningModule whose outputs carry a Rollout."""
+"""Callbacks that serve any LightningModule whose outputs carry a Rollout or Answers, or that has a knowledge tracer."""
 
 if __name__ != "lpr_lightning.callbacks":
     raise ImportError("import lpr_lightning.callbacks, not callbacks")
 
+from lpr_lightning.callbacks.answer_writer import AnswerWriter
 from lpr_lightning.callbacks.compare_baselines import CompareBaselines
 from lpr_lightning.callbacks.difficulty_trace import DifficultyTrace
-from lpr_lightning.callbacks.evaluation import RolloutCallback
+from lpr_lightning.callbacks.evaluation import AnswersCallback, HistoryCallback, RolloutCallback
+from lpr_lightning.callbacks.mastery_heatmap import MasteryHeatmap
+from lpr_lightning.callbacks.mastery_report import MasteryReport
 from lpr_lightning.callbacks.metrics_json import MetricsJson
 from lpr_lightning.callbacks.pareto_front import ParetoFront
 from lpr_lightning.callbacks.path_samples import PathSamples
 from lpr_lightning.callbacks.path_writer import PathWriter
 from lpr_lightning.callbacks.progress import StageProgressBar
+from lpr_lightning.callbacks.reliability_diagram import ReliabilityDiagram
 from lpr_lightning.callbacks.results_table import ResultsTable
 from lpr_lightning.callbacks.true_effect import TrueEffect
 
 __all__ = [
+    "AnswerWriter",
+    "AnswersCallback",
     "CompareBaselines",
     "DifficultyTrace",
+    "HistoryCallback",
+    "MasteryHeatmap",
+    "MasteryReport",
     "MetricsJson",
     "ParetoFront",
     "PathSamples",
     "PathWriter",
+    "ReliabilityDiagram",
     "ResultsTable",
     "RolloutCallback",
     "StageProgressBar",

@@ -1,10 +1,14 @@
-"""Tensors of every rank, put one after another."""
+"""What every rank has, put together."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
 from torchmetrics.utilities.distributed import gather_all_tensors
+
+Value = TypeVar("Value")
 
 
 def gathered(tensor: Tensor, device: torch.device | str = "cpu") -> Tensor:
@@ -15,6 +19,23 @@ def gathered(tensor: Tensor, device: torch.device | str = "cpu") -> Tensor:
     >>> gathered(torch.tensor([1, 2]))
     tensor([1, 2])
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not _several():
         return tensor.detach().cpu()
     return torch.cat(gather_all_tensors(tensor.detach().to(device))).cpu()
+
+
+def gathered_objects(value: Value) -> list[Value]:
+    """Return the values of all ranks, in rank order; meant for little things. Every rank must call it.
+
+    >>> gathered_objects("one")
+    ['one']
+    """
+    if not _several():
+        return [value]
+    values: list[Value] = [value] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def _several() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

@@ -20,3 +20,13 @@ def name_of(concept: int, names: Sequence[str]) -> str:
     ('Fractions', 'concept 7')
     """
     return names[concept] if 0 <= concept < len(names) else f"concept {concept}"
+
+
+def short_name_of(concept: int, names: Sequence[str], width: int) -> str:
+    """Return the name of one concept on one line of at most `width` characters.
+
+    >>> short_name_of(0, ["Addition and Subtraction Fractions"], 20)
+    'Addition and Subtra…'
+    """
+    name = " ".join(name_of(concept, names).split())
+    return name if len(name) <= width else name[: width - 1].rstrip() + "…"

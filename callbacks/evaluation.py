@@ -1,25 +1,27 @@
-"""The common frame of callbacks that look at the roll-outs of validation and test."""
+"""The common frame of callbacks that look at validation and test: at roll-outs, at answers or at histories."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lpr_lightning.callbacks.batch_ends import BatchEnds, EndedBatch
 from lpr_lightning.callbacks.settings import Stage, at_least, checked_stages
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PathRequest, Rollout
+from lpr_lightning.types import Answers, InteractionBatch, PathRequest, Rollout
+
+Part = TypeVar("Part")
 
 
-class RolloutCallback(Callback):
-    """Hands every roll-out of validation and test to four methods; override those that are needed.
+class EvaluationCallback(BatchEnds):
+    """Hands every batch of validation and test to four methods; override those that are needed.
 
-    Steps return a dict with `"rollout"` (`types.Rollout`) and, for callbacks that plan again, `"request"`
-    (`types.PathRequest`). Batches without a roll-out are passed over, sanity checks too. `begin`, `take` and `finish`
-    run on every rank; `finish` and `show` only if some rank saw a roll-out, and `show` on rank zero alone, after
-    the epoch's figures have reached `trainer.callback_metrics`.
+    Sanity checks are passed over. `begin`, `look` and `finish` run on every rank; `finish` and `show` only if `look`
+    found something on some rank, and `show` on rank zero alone, after the epoch's figures have reached
+    `trainer.callback_metrics`.
 
     Args:
         stages: evaluation stages to look at.
@@ -42,16 +44,20 @@ class RolloutCallback(Callback):
     def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
         """Forget the last evaluation."""
 
-    def take(
-        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
-    ) -> None:
-        """Look at one batch."""
+    def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
+        """Look at one batch; return whether there was anything in it."""
+        return False
 
     def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
         """Gather across ranks and log."""
 
     def show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
         """Draw or write."""
+
+    def batch_ended(self, trainer: Trainer, pl_module: LightningModule, ended: EndedBatch) -> None:
+        """Look at a batch where it is due."""
+        if ended.loop != "predict" and self._due(trainer, ended.loop):
+            self._seen |= self.look(trainer, pl_module, ended.loop, ended)
 
     def _due(self, trainer: Trainer, stage: Stage) -> bool:
         if trainer.sanity_checking or stage not in self.stages:
@@ -62,15 +68,6 @@ class RolloutCallback(Callback):
         self._seen = self._any_seen = False
         if self._due(trainer, stage):
             self.begin(trainer, pl_module, stage)
-
-    def _take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, outputs: Any) -> None:
-        rollout = outputs.get("rollout") if isinstance(outputs, dict) else None
-        if rollout is None or not self._due(trainer, stage):
-            return
-        if not isinstance(rollout, Rollout):
-            raise SettingError('outputs["rollout"]', type(rollout).__name__, "a lpr_lightning.types.Rollout")
-        self._seen = True
-        self.take(trainer, pl_module, stage, rollout, outputs.get("request"))
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
         if self._due(trainer, stage):
@@ -90,30 +87,6 @@ class RolloutCallback(Callback):
         """Begin a test."""
         self._begin(trainer, pl_module, "test")
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Take a validation batch."""
-        self._take(trainer, pl_module, "val", outputs)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Take a test batch."""
-        self._take(trainer, pl_module, "test", outputs)
-
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finish a validation."""
         self._finish(trainer, pl_module, "val")
@@ -129,3 +102,70 @@ class RolloutCallback(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show a test."""
         self._show(trainer, pl_module, "test")
+
+
+class RolloutCallback(EvaluationCallback):
+    """The frame for roll-outs.
+
+    Steps return a dict with `"rollout"` (`types.Rollout`) and, for callbacks that plan again, `"request"`
+    (`types.PathRequest`). Batches without a roll-out are passed over.
+    """
+
+    def take(
+        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+    ) -> None:
+        """Look at one batch."""
+
+    def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
+        """Take the roll-out of a batch, if it has one."""
+        rollout = part_of(ended, "rollout", Rollout)
+        if rollout is not None:
+            self.take(trainer, pl_module, stage, rollout, ended.outputs.get("request"))
+        return rollout is not None
+
+
+class AnswersCallback(EvaluationCallback):
+    """The frame for predicted answers.
+
+    Steps return a dict with `"answers"` (`types.Answers`). Batches without answers are passed over.
+    """
+
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, answers: Answers) -> None:
+        """Look at the answers of one batch."""
+
+    def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
+        """Take the answers of a batch, if it has any."""
+        answers = part_of(ended, "answers", Answers)
+        if answers is not None:
+            self.take(trainer, pl_module, stage, answers)
+        return answers is not None
+
+
+class HistoryCallback(EvaluationCallback):
+    """The frame for the histories that come in, whatever the steps return.
+
+    A batch is an `InteractionBatch` itself, or has one as its `history` (a `PathRequest`). Others are passed over.
+    """
+
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, history: InteractionBatch) -> None:
+        """Look at the histories of one batch."""
+
+    def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
+        """Take the histories of a batch, if it has any."""
+        history = ended.batch if isinstance(ended.batch, InteractionBatch) else getattr(ended.batch, "history", None)
+        if not isinstance(history, InteractionBatch):
+            return False
+        self.take(trainer, pl_module, stage, history)
+        return True
+
+
+def part_of(ended: EndedBatch, name: str, kind: type[Part]) -> Part | None:
+    """Return what a step gave under a name; None where it gave nothing.
+
+    Raises:
+        SettingError: it gave something of another kind.
+    """
+    part = ended.outputs.get(name) if isinstance(ended.outputs, dict) else None
+    if part is not None and not isinstance(part, kind):
+        raise SettingError(f'outputs["{name}"]', type(part).__name__, f"a lpr_lightning.types.{kind.__name__}")
+    return part

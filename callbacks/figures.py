@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,10 @@ OTHERS = ("#2a6fb0", "#3b8f4a", "#8a5aa8", "#c28a10", "#4a9aa0", "#7a6a58")
 MARKERS = ("s", "^", "D", "v", "P", "X")
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return a figure with its axes in reading order.
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with its axes in reading order; `heights` says how high the rows are, beside one another.
 
     >>> figure, axes = new_figure(4, 3, rows=2)
     >>> len(axes)
@@ -30,7 +33,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    axes = [axis for row in figure.subplots(rows, columns, squeeze=False) for axis in row]
+    axes = [axis for row in figure.subplots(rows, columns, squeeze=False, height_ratios=heights) for axis in row]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="#e6e6e6", linewidth=0.8)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lpr_lightning.cache import atomic_write
+from lpr_lightning.callbacks.batch_ends import BatchEnds, EndedBatch
 from lpr_lightning.callbacks.concept_names import concept_names, name_of
 from lpr_lightning.callbacks.run_folder import run_folder
 from lpr_lightning.errors import SettingError
@@ -20,7 +20,7 @@ from lpr_lightning.types import PathRequest, Rollout
 HEADER = ["learner", "step", "concept", "name", "predicted_success", "expected_gain"]
 
 
-class PathWriter(Callback):
+class PathWriter(BatchEnds):
     """Writes predicted paths to a CSV file in the run's folder, one row for each learner and step.
 
     `predict_step` returns a dict with `"request"` (`types.PathRequest`), `"rollout"` (`types.Rollout`) and, if it
@@ -49,17 +49,11 @@ class PathWriter(Callback):
         """Start from nothing."""
         self._rows = []
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep one batch's rows."""
-        parts = outputs if isinstance(outputs, dict) else {}
+    def batch_ended(self, trainer: Trainer, pl_module: LightningModule, ended: EndedBatch) -> None:
+        """Keep the rows of a batch of predictions."""
+        if ended.loop != "predict":
+            return
+        parts = ended.outputs if isinstance(ended.outputs, dict) else {}
         request, rollout = parts.get("request"), parts.get("rollout")
         if not isinstance(request, PathRequest) or not isinstance(rollout, Rollout):
             raise SettingError(

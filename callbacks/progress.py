@@ -10,10 +10,11 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from lpr_lightning.callbacks.batch_ends import BatchEnds, EndedBatch
 from lpr_lightning.errors import SettingError
 
 
-class StageProgressBar(RichProgressBar):
+class StageProgressBar(BatchEnds, RichProgressBar):
     """Rich progress bars whose description begins with the module's `stage_name`, for example "behaviour cloning".
 
     A module names its stage by an attribute or property `stage_name`; without one it is "training". Where the output
@@ -69,45 +70,17 @@ class StageProgressBar(RichProgressBar):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._line_if_due(trainer, pl_module, self._describe(trainer), batch_idx, self.total_train_batches)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Move on by one batch."""
-        super().on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+    def batch_ended(self, trainer: Trainer, pl_module: LightningModule, ended: EndedBatch) -> None:
+        """Write a line where one is due."""
+        match ended.loop:
+            case "val":
+                name, totals = "validation", trainer.num_val_batches
+            case "test":
+                name, totals = "test", trainer.num_test_batches
+            case "predict":
+                name, totals = "prediction", trainer.num_predict_batches
         if not trainer.sanity_checking:
-            self._line_if_due(trainer, pl_module, "validation", batch_idx, trainer.num_val_batches[dataloader_idx])
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Move on by one batch."""
-        super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
-        self._line_if_due(trainer, pl_module, "test", batch_idx, trainer.num_test_batches[dataloader_idx])
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Move on by one batch."""
-        super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
-        self._line_if_due(trainer, pl_module, "prediction", batch_idx, trainer.num_predict_batches[dataloader_idx])
+            self._line_if_due(trainer, pl_module, name, ended.number, totals[ended.loader])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close a validation."""

@@ -24,6 +24,14 @@ BAD: list[tuple[str, Callable[[], Callback]]] = [
     ("name", lambda: room.PathWriter("")),
     ("width", lambda: room.ResultsTable(width=10)),
     ("policy", lambda: room.ResultsTable(policy="")),
+    ("columns", lambda: room.ResultsTable(columns={})),
+    ("bins", lambda: room.ReliabilityDiagram(bins=0)),
+    ("binning", lambda: room.ReliabilityDiagram(binning="size")),  # type: ignore[arg-type]
+    ("learners", lambda: room.MasteryHeatmap(learners=0)),
+    ("concepts", lambda: room.MasteryHeatmap(concepts=0)),
+    ("answers", lambda: room.MasteryHeatmap(answers=0)),
+    ("min_answers", lambda: room.MasteryHeatmap(min_answers=-1)),
+    ("front", lambda: room.MasteryReport(front=1.0)),
     ("refresh_rate", lambda: room.StageProgressBar(refresh_rate=-1)),
     ("seconds", lambda: room.StageProgressBar(seconds=-1.0)),
 ]
