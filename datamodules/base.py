@@ -16,7 +16,7 @@ from lpr_lightning.cache import cache_root, fingerprint
 from lpr_lightning.datamodules.card import DataCard
 from lpr_lightning.datamodules.loader import IndexedBatches
 from lpr_lightning.datamodules.merge import with_vocabulary, without_learners
-from lpr_lightning.datamodules.split import check_fractions, first_learners, split_learners
+from lpr_lightning.datamodules.split import check_folds, check_fractions, first_learners, fold_learners, split_learners
 from lpr_lightning.datamodules.store import FORMAT, Vocabulary, load_table, load_vocabulary, save_table
 from lpr_lightning.datamodules.strangers import Strangers
 from lpr_lightning.datamodules.table import AnswerTable
@@ -50,6 +50,9 @@ class LearnerDataModule(LightningDataModule, ABC):
         predict_histories: CSV of new learners' answers: `learner`, `concept`, `correct`, perhaps `order`, `item`.
         predict_goals: CSV of what they want: `learner`, `targets` (concepts joined by `;`), perhaps `length`.
         predict_length: wanted length of a path where `predict_goals` says none.
+        folds: cut the learners into this many folds for cross-validation; the shares of `split` then only say how
+            those outside the tested fold are divided into train and val. Not beside a separate test set.
+        fold: the fold whose learners are tested, from 0. Over all folds every learner is tested exactly once.
     """
 
     num_concepts: int
@@ -67,6 +70,8 @@ class LearnerDataModule(LightningDataModule, ABC):
         predict_histories: str | None = None,
         predict_goals: str | None = None,
         predict_length: int = 10,
+        folds: int | None = None,
+        fold: int = 0,
     ) -> None:
         super().__init__()
         check_fractions(split)
@@ -80,6 +85,8 @@ class LearnerDataModule(LightningDataModule, ABC):
         self.min_answers = min_answers
         self.max_learners = max_learners
         self.seed = seed
+        self.folds = folds
+        self.fold = fold
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else cache_root() / "data"
         self._parts: dict[Split, Interactions] = {}
         self._table: AnswerTable | None = None
@@ -87,6 +94,7 @@ class LearnerDataModule(LightningDataModule, ABC):
         self._strangers: Strangers | None = None
         self._key = fingerprint(FORMAT, type(self).__name__, self.source_key())
         self._test_key = None if (key := self.test_key()) is None else fingerprint(FORMAT, type(self).__name__, key)
+        check_folds(folds, fold, own_test=self._test_key is not None)
         self._vocabulary = self._ensure()
         self.num_concepts = len(self._vocabulary.concepts)
         self.num_items = len(self._vocabulary.items)
@@ -144,7 +152,8 @@ class LearnerDataModule(LightningDataModule, ABC):
     def fingerprint(self) -> str:
         """Hash of the source files and of every option that changes the data."""
         options = [list(self.split), self.min_answers, self.max_learners, self.seed]
-        return fingerprint(self._key, self._test_key, options)
+        folds = [] if self.folds is None else [self.folds, self.fold]
+        return fingerprint(self._key, self._test_key, options + folds)
 
     @property
     def truth(self) -> Simulator | None:
@@ -270,7 +279,10 @@ class LearnerDataModule(LightningDataModule, ABC):
             counts |= {f"test set: {reason}": count for reason, count in others.counts.items()}
         learners = self._long_enough(table.log, counts, "")
         learners = first_learners(learners, self.max_learners, self.seed)
-        train, val, test = split_learners(learners, fractions, self.seed)
+        if self.folds is None:
+            train, val, test = split_learners(learners, fractions, self.seed)
+        else:
+            train, val, test = fold_learners(learners, fractions, self.seed, self.folds, self.fold)
         self._parts = {"train": table.log.select(train), "val": table.log.select(val), "test": table.log.select(test)}
         if others is not None:
             unseen = others.log.select(self._long_enough(others.log, counts, "test set: "))

@@ -22,6 +22,29 @@ def check_fractions(split: Sequence[float]) -> None:
         raise SettingError("split", list(split), "three shares of train, val and test that sum to 1", "Try 0.7 0.1 0.2")
 
 
+def check_folds(folds: int | None, fold: int, own_test: bool) -> None:
+    """Refuse folds that cannot be made.
+
+    Args:
+        folds: number of folds, or None for none.
+        fold: which of them is tested, from 0.
+        own_test: whether the test learners are kept elsewhere.
+
+    Raises:
+        SettingError: `folds` is below 2, `fold` is none of them, or the test learners are given already.
+    """
+    if folds is None:
+        if fold != 0:
+            raise SettingError("fold", fold, "0 where there are no folds", "Give folds too, such as 5")
+        return
+    if folds < 2:
+        raise SettingError("folds", folds, "a number of 2 or more", "Leave it out to split by shares alone")
+    if not 0 <= fold < folds:
+        raise SettingError("fold", fold, f"a number from 0 to {folds - 1}", f"There are {folds} folds")
+    if own_test:
+        raise SettingError("folds", folds, "none beside test_root", "The learners of test_root are the test learners")
+
+
 def split_learners(learners: Tensor, split: Sequence[float], seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Shuffle `learners` by `seed` and cut them into train, val and test, each in ascending order.
 
@@ -38,6 +61,31 @@ def split_learners(learners: Tensor, split: Sequence[float], seed: int) -> tuple
     train = count - sum(wanted)
     parts = order[:train], order[train : train + wanted[0]], order[train + wanted[0] :]
     return parts[0].sort().values, parts[1].sort().values, parts[2].sort().values
+
+
+def fold_learners(
+    learners: Tensor, split: Sequence[float], seed: int, folds: int, fold: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return train, val and test learners of one of several folds, each in ascending order.
+
+    The folds are pieces of one shuffle by `seed`, alike in size: every learner is a test learner of exactly one of
+    them. Those of the other folds are cut into train and val by the relative shares of `split`; validation learners
+    come first in the shuffle after the fold's own, so that they change from fold to fold.
+
+    Raises:
+        SettingError: there are fewer learners than folds.
+
+    >>> fold_learners(torch.arange(10), (0.7, 0.1, 0.2), seed=0, folds=5, fold=1)
+    (tensor([0, 1, 2, 4, 6, 8, 9]), tensor([3]), tensor([5, 7]))
+    """
+    if len(learners) < folds:
+        raise SettingError("folds", folds, f"at most {len(learners)}, the number of learners")
+    order = learners[torch.randperm(len(learners), generator=torch.Generator().manual_seed(seed))]
+    pieces = order.tensor_split(folds)
+    rest = torch.cat([*pieces[fold + 1 :], *pieces[:fold]])
+    share = split[1] / (split[0] + split[1])
+    val = 0 if share == 0 else min(max(1, round(share * len(rest))), len(rest) - 1)
+    return rest[val:].sort().values, rest[:val].sort().values, pieces[fold].sort().values
 
 
 def first_learners(learners: Tensor, most: int | None, seed: int) -> Tensor:

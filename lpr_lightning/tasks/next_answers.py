@@ -17,6 +17,12 @@ class NextAnswers:
 
     A window of a single answer holds no next answer and is left out. Windows of a learner share no answer, so that
     each answer is predicted once at most; the first answer of a window is never predicted from the window before.
+    Where validation and test learners get longer windows (`evaluation_length`, at best beyond the longest log), fewer
+    of their answers are predicted without what came before.
+
+    Args:
+        max_length: answers in a window, at least 2.
+        evaluation_length: the same for validation and test learners; `max_length` when not given.
 
     >>> log = Interactions.from_lists([[(0, 1), (1, 0), (2, 1), (0, 0), (1, 1)], [(1, 1)]])
     >>> examples = NextAnswers(max_length=3).examples(log, "train", num_concepts=3, seed=0)
@@ -26,25 +32,27 @@ class NextAnswers:
     tensor([[0, 1]])
 
     Raises:
-        SettingError: `max_length` is below 2.
+        SettingError: a length is below 2.
     """
 
     max_length: int = 200
+    evaluation_length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_length < 2:
-            raise SettingError(
-                "max_length", self.max_length, "at least 2 answers", "a window needs an answer to predict"
-            )
+        for name in ("max_length", "evaluation_length"):
+            length = getattr(self, name)
+            if length is not None and length < 2:
+                raise SettingError(name, length, "at least 2 answers", "a window needs an answer to predict")
 
     def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
-        """Return the windows of every learner, in the order of the log; the same for every split and seed."""
+        """Return the windows of every learner, in the order of the log; the same for every seed."""
         lengths = log.lengths
-        count = (lengths + self.max_length - 1) // self.max_length
+        longest = self.max_length if split == "train" else self.evaluation_length or self.max_length
+        count = (lengths + longest - 1) // longest
         learner = torch.arange(log.num_learners, device=lengths.device).repeat_interleave(count)
         place = torch.arange(len(learner), device=lengths.device) - (count.cumsum(0) - count)[learner]
-        start = place * self.max_length
-        stop = (start + self.max_length).minimum(lengths[learner])
+        start = place * longest
+        stop = (start + longest).minimum(lengths[learner])
         keep = stop - start >= 2
         return Windows(log, learner[keep], start[keep], stop[keep])
 

@@ -85,6 +85,26 @@ def test_the_second_start_reads_the_cache_and_gives_the_same(tmp_path: Path) -> 
     assert Toy.reads == reads + 1
 
 
+def test_over_all_folds_every_learner_is_tested_once(tmp_path: Path) -> None:
+    parts = [Toy(cache_dir=str(tmp_path), folds=4, fold=fold) for fold in range(4)]
+    tested = torch.cat([data.interactions("test").learner for data in parts])
+    assert tested.sort().values.tolist() == list(range(2, 40))
+    for data in parts:
+        learners = torch.cat([data.interactions(split).learner for split in SPLITS])
+        assert learners.sort().values.tolist() == list(range(2, 40))
+    fingerprints = {data.fingerprint for data in [*parts, Toy(cache_dir=str(tmp_path))]}
+    assert len(fingerprints) == 5
+
+
+def test_folds_beside_test_learners_of_their_own_are_refused(tmp_path: Path) -> None:
+    class Elsewhere(Toy):
+        def test_key(self) -> list[object] | None:
+            return ["there"]
+
+    with pytest.raises(SettingError, match=r"folds=3.*test_root"):
+        Elsewhere(cache_dir=str(tmp_path), folds=3)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "rubbish"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str, when: str) -> None:
@@ -142,7 +162,7 @@ def test_batches_are_independent_of_padding(tmp_path: Path) -> None:
 def test_arguments_are_recorded_as_plain_values(tmp_path: Path) -> None:
     data = Toy(version=2, cache_dir=str(tmp_path), task=NextAnswers(max_length=5))
     assert data.hparams["version"] == 2
-    assert data.hparams["task"]["init_args"] == {"max_length": 5}
+    assert data.hparams["task"]["init_args"] == {"max_length": 5, "evaluation_length": None}
     again = Toy(**data.hparams)
     assert again.task == NextAnswers(max_length=5)
     assert again.fingerprint == data.fingerprint
@@ -157,6 +177,9 @@ def test_arguments_are_recorded_as_plain_values(tmp_path: Path) -> None:
         ({"batch_size": 0}, "batch_size=0"),
         ({"min_answers": 0}, "min_answers=0"),
         ({"max_learners": 0}, "max_learners=0"),
+        ({"folds": 1}, "folds=1"),
+        ({"folds": 3, "fold": 3}, "fold=3"),
+        ({"fold": 1}, "fold=1"),
     ],
 )
 def test_settings_are_checked_at_construction(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

@@ -21,6 +21,13 @@ def test_long_logs_are_cut_into_consecutive_windows() -> None:
     assert examples.batch(torch.tensor([2])).concept.flatten().tolist() == [8, 9]
 
 
+def test_evaluation_may_see_whole_logs_while_training_sees_windows() -> None:
+    task, log = NextAnswers(max_length=4, evaluation_length=100), log_of(10, 3)
+    assert task.examples(log, "train", 10, seed=0).sizes.tolist() == [4, 4, 2, 3]
+    assert task.examples(log, "val", 10, seed=0).sizes.tolist() == [10, 3]
+    assert task.examples(log, "test", 10, seed=0).sizes.tolist() == [10, 3]
+
+
 def test_windows_without_a_next_answer_are_left_out() -> None:
     examples = NextAnswers(max_length=4).examples(log_of(5, 1, 0, 3), "train", 10, seed=0)
     assert examples.sizes.tolist() == [4, 3]
@@ -41,3 +48,5 @@ def test_a_log_without_learners_has_no_windows() -> None:
 def test_windows_too_short_to_predict_are_refused() -> None:
     with pytest.raises(SettingError, match="max_length=1"):
         NextAnswers(max_length=1)
+    with pytest.raises(SettingError, match="evaluation_length=1"):
+        NextAnswers(evaluation_length=1)
