@@ -138,7 +138,8 @@ class PathCLI(LightningCLI):
             self.config_init = Namespace({"subcommand": self.subcommand, str(self.subcommand): own})
         self.model = self.config_init[self.subcommand].model
         builder.check_sizes(self.model)
-        builder.connect(self.model, self.datamodule)
+        if self.plan.checkpoint is None:  # a checkpoint brings what its model once took from the data
+            builder.connect(self.model, self.datamodule)
         self.trainer = self.instantiate_trainer()
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:

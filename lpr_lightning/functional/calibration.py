@@ -1,0 +1,62 @@
+"""Concept mastery as the mean success over a concept's questions, and how far predictions are from it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def mean_over_questions(probability: Tensor, question: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """Return what each group of questions is solved with on average (eq. 14 of ExRec, Ozyurt et al. 2025).
+
+    Args:
+        probability: Success probability of every question, [..., Q].
+        question: Question of each (question, group) pair, [P] int64.
+        group: Group of each pair, [P] int64; a question may be in several.
+        num_groups: Number of groups.
+
+    Returns:
+        Means [..., G]; 0 for a group without questions.
+
+    >>> import torch
+    >>> question, group = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 2])
+    >>> mean_over_questions(torch.tensor([[0.2, 0.6]]), question, group, 3)
+    tensor([[0.4000, 0.0000, 0.6000]])
+    """
+    total = probability.new_zeros(*probability.shape[:-1], num_groups)
+    total = total.index_add(-1, group, probability.index_select(-1, question))
+    size = probability.new_zeros(num_groups).index_add(0, group, probability.new_ones(len(group)))
+    return total / size.clamp_min(1)
+
+
+def soft_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy against targets in [0, 1] (eq. 16); 0 without any.
+
+    Its least value is the targets' own entropy, not 0; its gradient is that of the Kullback-Leibler divergence.
+
+    >>> import torch
+    >>> round(float(soft_cross_entropy(torch.tensor([0.0]), torch.tensor([0.25]))), 4)
+    0.6931
+    """
+    if not logit.numel():
+        return logit.sum()
+    return F.binary_cross_entropy_with_logits(logit, target)
+
+
+def concept_error(mastery: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+    """Return the mean absolute difference of mastery and target (appendix C), both [..., N]; 0 without any.
+
+    Args:
+        mastery: Predicted by the concept.
+        target: Mean success over the concept's questions.
+        known: True for the concepts that count, [N] or [..., N]; None takes all.
+
+    >>> import torch
+    >>> mastery, target = torch.tensor([[0.5, 0.9, 0.1]]), torch.tensor([[0.4, 0.6, 0.9]])
+    >>> round(float(concept_error(mastery, target, torch.tensor([True, True, False]))), 4)
+    0.2
+    """
+    difference = (mastery - target).abs()
+    if known is not None:
+        difference = difference[known.expand_as(difference)]
+    return difference.sum() / max(difference.numel(), 1)

@@ -1,0 +1,93 @@
+"""What turns a learner's state and a question's vector into the chance of success."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CPU_ROWS = 128
+"""Rows of a block that is added, rectified and summed while it lies in a core's second cache."""
+GPU_ROWS = 16_384
+
+
+class QuestionHead(nn.Module):
+    """Classifier F(h, z) of ExRec (eq. 12): a = ReLU(W1 h), b = ReLU(W2 z), logit = w ReLU(W3 [a; b] + b3) + b4.
+
+    W3 [a; b] is W3a a + W3b b exactly, so that each state and each vector is taken up to `head_size` once (a "half")
+    and only their sum, the rectifier and the last product are left for each pair.
+
+    Differs from the paper:
+    1. The appendix speaks of one linear layer from the state to 768; the authors' code has the head above.
+
+    Args:
+        hidden_size: Width of the state.
+        vector_size: Width of the question vectors.
+        head_size: Width of W3's output.
+
+    >>> head = QuestionHead(3, 4, 5)
+    >>> state, vector = torch.randn(2, 3), torch.randn(6, 4)
+    >>> grid = head.grid(head.state_half(state), head.vector_half(vector))
+    >>> plain = head(state[:, None].expand(-1, 6, -1), vector.expand(2, -1, -1))
+    >>> grid.shape, torch.allclose(grid, plain, atol=1e-5)
+    (torch.Size([2, 6]), True)
+    """
+
+    def __init__(self, hidden_size: int, vector_size: int, head_size: int = 1200) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.state_layer = nn.Linear(hidden_size, hidden_size)
+        self.vector_layer = nn.Linear(vector_size, hidden_size)
+        self.joint = nn.Linear(2 * hidden_size, head_size)
+        self.output = nn.Linear(head_size, 1)
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        for layer in (self.state_layer, self.vector_layer, self.joint, self.output):
+            layer.reset_parameters()
+
+    def forward(self, state: Tensor, vector: Tensor) -> Tensor:
+        """Return the logits [...] of states [..., H] and vectors [..., D], one pair after the other."""
+        pair = torch.cat([self.state_layer(state).relu(), self.vector_layer(vector).relu()], -1)
+        logit: Tensor = self.output(self.joint(pair).relu()).squeeze(-1)
+        return logit
+
+    def state_half(self, state: Tensor) -> Tensor:
+        """Return what states [..., H] bring to the joint layer, [..., U]."""
+        return F.linear(self.state_layer(state).relu(), self.joint.weight[:, : self.hidden_size])
+
+    def vector_half(self, vector: Tensor) -> Tensor:
+        """Return what vectors [..., D] bring to the joint layer, its bias included, [..., U]."""
+        return F.linear(self.vector_layer(vector).relu(), self.joint.weight[:, self.hidden_size :], self.joint.bias)
+
+    def pairs(self, state_half: Tensor, vector_half: Tensor, row: Tensor) -> Tensor:
+        """Return the logits [S] of states [S, U], each with the row `row` [S] of the vectors' halves [J, U]."""
+        joint = (state_half + F.embedding(row, vector_half)).relu_()
+        return F.linear(joint, self.output.weight, self.output.bias).squeeze(-1)
+
+    def grid(self, state_half: Tensor, vector_half: Tensor) -> Tensor:
+        """Return the logits [S, J] of all states [S, U] with all vectors [J, U]."""
+        if torch.is_grad_enabled() and (state_half.requires_grad or vector_half.requires_grad):
+            rows = [F.linear((one + vector_half).relu(), self.output.weight) for one in state_half]
+            return torch.stack(rows).squeeze(-1) + self.output.bias
+        with torch.no_grad():
+            return self._blocks(state_half, vector_half)
+
+    def _blocks(self, state_half: Tensor, vector_half: Tensor) -> Tensor:
+        """Fill the grid block by block in one reused buffer."""
+        states, vectors, width = len(state_half), len(vector_half), state_half.shape[-1]
+        most = CPU_ROWS if state_half.device.type == "cpu" else GPU_ROWS
+        high = max(1, min(states, most // max(1, min(vectors, most))))
+        wide = min(vectors, most)
+        logit = state_half.new_empty(states, vectors)
+        buffer = state_half.new_empty(high * wide, width)
+        weight = self.output.weight.squeeze(0)
+        for top in range(0, states, high):
+            some = state_half[top : top + high, None]
+            for left in range(0, vectors, wide or 1):
+                others = vector_half[left : left + wide]
+                shape = len(some), len(others)
+                block = buffer[: shape[0] * shape[1]]
+                torch.add(some, others, out=block.view(*shape, width)).relu_()
+                logit[top : top + high, left : left + wide] = torch.mv(block, weight).view(shape)
+        return logit.add_(self.output.bias)

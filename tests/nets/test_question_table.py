@@ -1,0 +1,113 @@
+"""Does the table know its questions, draw fairly, and fit a state dict of any map?"""
+
+from __future__ import annotations
+
+import torch
+
+from lpr_lightning.nets.question_table import QuestionTable
+
+MAP = torch.tensor([[0, -1], [0, 1], [1, -1], [3, 0], [3, -1]])
+"""Concept 0 has questions 0, 1, 3; concept 1 has 1, 2; concept 2 none; concept 3 has 3, 4."""
+OF = {0: {0, 1, 3}, 1: {1, 2}, 2: set(), 3: {3, 4}}
+
+
+def table(**options: bool) -> QuestionTable:
+    torch.manual_seed(0)
+    made = QuestionTable(5, 4, size=6, **options)
+    made.attach(MAP, item_vectors=torch.randn(5, 6), concept_vectors=torch.randn(4, 6))
+    return made
+
+
+def test_it_knows_the_questions_of_each_concept() -> None:
+    made = table()
+    assert {group: set(made.questions_of(group).tolist()) for group in OF} == OF
+    assert made.count.tolist() == [3, 2, 0, 2]
+
+
+def test_a_group_has_the_questions_of_all_its_concepts_once() -> None:
+    made = QuestionTable(5, 4, size=6)
+    made.attach(MAP, group=torch.tensor([0, 0, 2, 3]))
+    assert sorted(made.questions_of(0).tolist()) == [0, 1, 2, 3]
+    assert made.count.tolist() == [4, 0, 0, 2]
+
+
+def test_a_learned_question_is_its_own_vector_and_its_concepts_mean() -> None:
+    made = table()
+    assert made.own is not None
+    assert made.base is not None
+    torch.nn.init.normal_(made.own)
+    torch.testing.assert_close(made.items(torch.tensor([1]))[0], made.own[1] + (made.base[0] + made.base[1]) / 2)
+    torch.testing.assert_close(made.concepts()[1], made.items(torch.tensor([1, 2])).mean(0))
+    torch.testing.assert_close(made.concepts()[2], made.base[2])
+
+
+def test_a_question_without_answers_is_what_its_concepts_are() -> None:
+    made = table()
+    assert made.base is not None
+    torch.testing.assert_close(made.items(torch.tensor([0, 2])), made.base[:2])
+
+
+def test_given_vectors_are_neither_learned_nor_changed() -> None:
+    made = table(given_items=True, given_concepts=True)
+    assert not list(made.parameters())
+    assert made.item_vectors is not None
+    assert torch.equal(made.items(torch.tensor([3]))[0], made.item_vectors[3])
+    means = table(given_items=True, learned_queries=True)
+    torch.testing.assert_close(means.concepts()[3], means.items(torch.tensor([3, 4])).mean(0))
+    assert [name for name, _ in means.named_parameters()] == ["shift"]
+    (gradient,) = torch.autograd.grad(means.concepts().sum(), list(means.parameters()))
+    assert bool((gradient == 1).all())
+
+
+def test_the_mean_follows_the_weights() -> None:
+    made = table()
+    assert made.own is not None
+    with torch.no_grad():
+        before = made.concepts().clone()
+        made.own.add_(1)
+        torch.testing.assert_close(made.concepts(), before + (made.count > 0)[:, None])
+
+
+def test_draws_with_replacement_are_fair_and_of_the_concept() -> None:
+    drawn = table().sample(3000, True, torch.Generator().manual_seed(0))
+    for group, expected in OF.items():
+        assert set(drawn[group].tolist()) == (expected or {-1})
+        for question in expected:
+            assert abs(float((drawn[group] == question).float().mean()) - 1 / len(expected)) < 0.04
+
+
+def test_draws_without_replacement_never_repeat() -> None:
+    made = table()
+    for seed in range(20):
+        drawn = made.sample(2, False, torch.Generator().manual_seed(seed))
+        assert all(len(set(drawn[g].tolist())) == 2 and set(drawn[g].tolist()) <= OF[g] for g in (0, 1, 3))
+        assert drawn[2].tolist() == [-1, -1]
+
+
+def test_concepts_are_drawn_evenly_among_those_with_questions() -> None:
+    drawn = table().draw(6000, torch.Generator().manual_seed(0))
+    share = torch.bincount(drawn, minlength=4) / 6000
+    assert float((share - torch.tensor([1, 1, 0, 1]) / 3).abs().max()) < 0.03
+    made = QuestionTable(5, 4, size=6)
+    made.attach(MAP, group=torch.tensor([0, 0, 2, 3]))
+    share = torch.bincount(made.draw(6000, torch.Generator().manual_seed(0)), minlength=4) / 6000
+    assert float((share - torch.tensor([0.25, 0.25, 0, 0.5])).abs().max()) < 0.03
+
+
+def test_a_state_dict_of_any_map_fits() -> None:
+    made, empty = table(given_items=True), QuestionTable(5, 4, size=6, given_items=True)
+    assert not empty.connected
+    empty.load_state_dict(made.state_dict())
+    assert empty.connected
+    for name, value in made.state_dict().items():
+        assert torch.equal(empty.state_dict()[name], value)
+
+
+def test_answers_without_a_question_count_as_answers_to_their_concepts() -> None:
+    made = table()
+    item, concept = torch.tensor([4, -1, 4, -1]), torch.tensor([[3, -1], [0, -1], [3, -1], [0, 1]])
+    vectors, row = made.find(item, concept)
+    assert len(vectors) == 3
+    concepts = made.concepts()
+    expected = [made.items(torch.tensor(4)), concepts[0], made.items(torch.tensor(4)), (concepts[0] + concepts[1]) / 2]
+    torch.testing.assert_close(vectors[row], torch.stack(expected))
