@@ -5,10 +5,10 @@
         --data.root DIR --model.embeddings vectors/questions.safetensors \\
         --model.concept_embeddings vectors/concepts.safetensors
 
-Reads DBE-KT22, the data set whose questions come with their wording. The vectors are latent semantic analysis: word
-counts weighted by rarity, each text scaled to length 1, the first `--width` singular vectors scaled by their singular
-values. No answer is looked at. Files of vectors from a sentence encoder have the same form (see
-`lpr_lightning.preparation.question_vectors`).
+Reads DBE-KT22, whose questions come with their wording and whose concepts are described. The vectors are latent
+semantic analysis: word counts weighted by rarity, each text scaled to length 1, the first `--width` singular vectors
+scaled by their singular values. No answer is looked at. Files of vectors from a sentence encoder have the same form
+(see `lpr_lightning.preparation.question_vectors`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lpr_lightning.cache import atomic_write
+from lpr_lightning.datamodules.columns import read_columns
 from lpr_lightning.datamodules.dbe_kt22 import DBEKT22
 from lpr_lightning.errors import SettingError
 
@@ -64,7 +65,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("vectors"))
     options = parser.parse_args(words)
     data = DBEKT22(options.root)
-    vectors = latent_semantics([*data.item_texts, *data.concept_names], options.width)
+    concepts = read_columns(data.find(options.root)["concepts"], ("name", "description"))
+    described = dict(zip(concepts.cells("name"), concepts.cells("description")))
+    texts = [f"{name} {described.get(name, '')}" for name in data.concept_names]
+    vectors = latent_semantics([*data.item_texts, *texts], options.width)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, ids, part in (
         ("questions", data.item_names, vectors[: data.num_items]),
