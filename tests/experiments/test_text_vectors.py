@@ -42,8 +42,12 @@ def test_the_files_fit_the_tracer(text_vectors: ModuleType, data_root: Path, tmp
     root = data_root / "dbe_kt22"
     text_vectors.main(["--root", str(root), "--out", str(tmp_path)])
     data = text_vectors.DBEKT22(str(root))
-    files = {"embeddings": "questions.safetensors", "concept_embeddings": "concepts.safetensors"}
-    paths = {name: str(tmp_path / file) for name, file in files.items()}
-    tracer = CalibratedDKT(data.num_concepts, data.num_items, embedding_size=64, **paths)
+    tracer = CalibratedDKT(
+        data.num_concepts,
+        data.num_items,
+        str(tmp_path / "questions.safetensors"),
+        str(tmp_path / "concepts.safetensors"),
+        embedding_size=64,
+    )
     tracer.connect(data)
     assert tracer.mastery(tracer.initial_state(1)).shape == (1, data.num_concepts)
