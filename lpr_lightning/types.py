@@ -1,34 +1,55 @@
-"""What flows through the house: answer logs in, requests for paths, roll-outs out; and the protocols between rooms.
+"""The data that flows: answer logs in, requests for paths, rollouts out.
 
-Axes: B learners or rows, T history steps, L path steps, C concepts of one answer, N concepts, K paths of one group.
+Axes: B learners or rows, T history steps, L path steps, A candidates, C concepts of one answer, N concepts, K paths of
+one group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 PAD = -1
-"""Fills unused places of every concept, item and path tensor."""
+"""Fills unused places of every concept, item and action tensor."""
 
 Split = Literal["train", "val", "test"]
-TracerState = tuple[Tensor, ...]
-"""A learner's state as tensors whose first axis is the learner, so that it can be indexed, repeated and stacked."""
+State = tuple[Tensor, ...]
+"""A learner's, a simulator's or a policy's state: tensors whose first axis is the row, to be indexed and repeated."""
 
 
-class _Tensors:
-    """Moves and indexes every tensor of a dataclass alike."""
+def select_rows(state: State, index: Tensor) -> State:
+    """Return the rows at `index` of every tensor of a state, or those where a mask [B] is True."""
+    if index.dtype == torch.bool:
+        index = index.nonzero().squeeze(1)
+    return tuple(part.index_select(0, index) for part in state)
 
-    def _map(self, function: Any) -> Self:
-        changes = {}
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor | _Tensors):
-                changes[field.name] = function(value)
+
+def repeat_rows(state: State, count: int) -> State:
+    """Return every row of a state `count` times, copies side by side."""
+    return tuple(part.repeat_interleave(count, 0) for part in state) if count > 1 else state
+
+
+def keep_rows(before: State, after: State, changed: Tensor) -> State:
+    """Return `after` where `changed` [B] is True, else `before`."""
+    return tuple(
+        torch.where(changed.view(-1, *[1] * (old.dim() - 1)), new, old) for old, new in zip(before, after, strict=True)
+    )
+
+
+class TensorData:
+    """A dataclass of tensors with rows on the first axis, moved, indexed and repeated together; None stays None."""
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        changes: dict[str, Tensor | TensorData] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                changes[name] = function(value)
+            elif isinstance(value, TensorData):
+                changes[name] = value._map(function)
         return replace(self, **changes)  # type: ignore[type-var]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
@@ -37,29 +58,70 @@ class _Tensors:
 
     def select(self, index: Tensor) -> Self:
         """Return the rows at `index` (a tensor of positions or a mask over the first axis)."""
-        return self._map(lambda value: value.select(index) if isinstance(value, _Tensors) else value[index])
+        return self._map(lambda value: value[index])
+
+    def repeat(self, count: int) -> Self:
+        """Return every row `count` times, copies side by side."""
+        return self._map(lambda value: value.repeat_interleave(count, 0))
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
         """Return the rows of several objects one after another; their tensors must be alike but for the first axis."""
-        values = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}  # type: ignore[arg-type]
-        joined: dict[str, Any] = {}
-        for name, several in values.items():
-            if isinstance(several[0], Tensor):
-                joined[name] = torch.cat(several)
-            elif isinstance(several[0], _Tensors):
-                joined[name] = type(several[0]).join(several)
+        joined: dict[str, Tensor | TensorData] = {}
+        for name in vars(parts[0]):
+            values = [vars(part)[name] for part in parts]
+            if isinstance(values[0], Tensor):
+                joined[name] = torch.cat(values)
+            elif isinstance(values[0], TensorData):
+                joined[name] = type(values[0]).join(values)
         return replace(parts[0], **joined)  # type: ignore[type-var]
-
-    def repeat(self, count: int) -> Self:
-        """Return every row `count` times, copies side by side."""
-        return self._map(
-            lambda value: value.repeat(count) if isinstance(value, _Tensors) else value.repeat_interleave(count, 0)
-        )
 
 
 @dataclass(frozen=True)
-class InteractionBatch(_Tensors):
+class Exercise(TensorData):
+    """What is asked: concepts at large, a question, or a vector in the questions' space.
+
+    `concept` [..., C] int64, -1 where unused; `item` [...] int64, -1 for concepts at large; `vector` [..., D] or None,
+    which stands in place of the question's own. The leading axes are [B], one exercise for each learner, or [B, A], A
+    candidates each. A question that a model does not know is asked by its concepts. Where nothing is asked (no
+    concept, item -1, no vector) a simulator leaves the learner as it is.
+
+    >>> Exercise.of_concepts(torch.tensor([[3, 1]])).shape
+    torch.Size([1, 2])
+    """
+
+    concept: Tensor
+    item: Tensor
+    vector: Tensor | None = None
+
+    @classmethod
+    def of_concepts(cls, concept: Tensor) -> Self:
+        """Return exercises on one concept each, [...] int64."""
+        return cls(concept[..., None], torch.full_like(concept, PAD))
+
+    @property
+    def shape(self) -> torch.Size:
+        """The leading axes."""
+        return self.item.shape
+
+    @property
+    def asked(self) -> Tensor:
+        """True where something is asked, [...] bool."""
+        if self.vector is not None:
+            return torch.ones_like(self.item, dtype=torch.bool)
+        return (self.item >= 0) | (self.concept >= 0).any(-1)
+
+    def candidates(self) -> Self:
+        """Return the exercises with a candidate axis, [B, A]: one candidate each where there was none."""
+        return self if self.item.dim() > 1 else self._map(lambda value: value[:, None])
+
+    def flat(self) -> Self:
+        """Return candidates as rows of their own, [B * A]."""
+        return self._map(lambda value: value.flatten(0, 1)) if self.item.dim() > 1 else self
+
+
+@dataclass(frozen=True)
+class InteractionBatch(TensorData):
     """Answer histories side by side, padded on the right.
 
     `concept` [B, T, C] int64 (-1 where unused), `item` [B, T] int64, `correct` [B, T] float32 in [0, 1],
@@ -80,6 +142,28 @@ class InteractionBatch(_Tensors):
         """Number of real answers of each row, [B] int64."""
         return self.mask.sum(1)
 
+    def asked(self, step: int) -> Exercise:
+        """Return what was asked at one step, [B]."""
+        return Exercise(self.concept[:, step], self.item[:, step])
+
+    def first(self, count: Tensor) -> Self:
+        """Return the first `count` [B] answers of each history; nothing of what follows is left in it.
+
+        >>> log = Interactions.from_lists([[(0, 1), (1, 0)], [(1, 1)]])
+        >>> log.batch(torch.arange(2)).first(torch.tensor([1, 1])).concept.squeeze(-1)
+        tensor([[0],
+                [1]])
+        """
+        longest = int(count.max()) if len(count) else 0
+        mask = self.mask[:, :longest] & (torch.arange(longest, device=count.device) < count[:, None])
+        return replace(
+            self,
+            concept=torch.where(mask[..., None], self.concept[:, :longest], PAD),
+            item=torch.where(mask, self.item[:, :longest], PAD),
+            correct=torch.where(mask, self.correct[:, :longest], 0.0),
+            mask=mask,
+        )
+
     @classmethod
     def empty(cls, batch_size: int, device: torch.device | str = "cpu") -> Self:
         """Return histories without any answer.
@@ -97,7 +181,7 @@ class InteractionBatch(_Tensors):
 
 
 @dataclass(frozen=True)
-class Answers(_Tensors):
+class Answers(TensorData):
     """Predicted answers beside the real ones, one row each: what a tracer's evaluation steps return as "answers".
 
     `probability` [R] float32 of success, before the answer was seen; `correct` [R] float32; `concept` [R, C] int64,
@@ -115,7 +199,7 @@ class Answers(_Tensors):
 
 
 @dataclass(frozen=True)
-class Interactions(_Tensors):
+class Interactions(TensorData):
     """Answer logs of many learners, one after another, each in chronological order.
 
     `offsets` [B + 1] int64: rows of learner b are `offsets[b]:offsets[b + 1]`; `learner` [B] int64: the learner's
@@ -196,10 +280,10 @@ class Interactions(_Tensors):
 
 
 @dataclass(frozen=True)
-class PathRequest(_Tensors):
+class PathRequest(TensorData):
     """What a learner asks for: a path of `length` [B] int64 concepts towards `targets` [B, N] bool, given a `history`.
 
-    `learner` [B] int64 is the learner's number in the data set (-1 for strangers); `row` [B] int64 is the request's
+    `learner` [B] int64 is the learner's number in the data set (-1 for unseen learners); `row` [B] int64 is the request's
     position among the requests of its split (-1 outside any), so that demonstrations can be found again.
     """
 
@@ -214,18 +298,22 @@ class PathRequest(_Tensors):
 
 
 @dataclass(frozen=True)
-class Rollout(_Tensors):
+class Rollout(TensorData):
     """What happened when learners followed paths; the only currency between simulators, objectives and pictures.
 
-    `path` [B, L] int64 concepts, -1 after its end; `response` [B, L] float32, the learner's answers; `predicted`
-    [B, L] float32, success probability just before each answer; `score_before`, `score_after`, `score_max` [B]: exam
-    scores E_s, E_e, E_sup; `mastery_before`, `mastery_after` [B, N] in [0, 1]; `targets` [B, N] bool;
-    `wanted_length` [B] int64; `learner` [B] int64. Rows of one prompt stand side by side, `group_size` at a time.
+    `session`: what was asked and answered, [B, L], a log again (answers may be soft). `action` [B, L] int64: number of
+    the concept or question among the simulator's actions, -1 after the path's end. `predicted` [B, L]: success
+    probability just before each answer. `gain` [B, L]: what each step brought in mean mastery of the goal's concepts.
+    `score_before`, `score_after`, `score_max` [B]: exam scores E_s, E_e, E_sup. `mastery_before`, `mastery_after`
+    [B, N] in [0, 1]. `targets` [B, N] bool: the goal's concepts; of a goal that is chosen anew at each step, all of
+    them. `wanted_length` [B] int64. `stopped` [B] bool: the episode ended early, every target being mastered. Rows of
+    one request stand side by side, `group_size` at a time. `log_prob` [B, L]: of a policy that samples, else None.
     """
 
-    path: Tensor
-    response: Tensor
+    session: InteractionBatch
+    action: Tensor
     predicted: Tensor
+    gain: Tensor
     score_before: Tensor
     score_after: Tensor
     score_max: Tensor
@@ -233,183 +321,34 @@ class Rollout(_Tensors):
     mastery_after: Tensor
     targets: Tensor
     wanted_length: Tensor
-    learner: Tensor
+    stopped: Tensor
     group_size: int = 1
+    log_prob: Tensor | None = None
 
     def __len__(self) -> int:
-        return self.path.shape[0]
+        return self.action.shape[0]
+
+    @property
+    def concept(self) -> Tensor:
+        """Concepts of each step, [B, L, C] int64, -1 where unused."""
+        return self.session.concept
+
+    @property
+    def response(self) -> Tensor:
+        """The learners' answers, [B, L] float32."""
+        return self.session.correct
+
+    @property
+    def learner(self) -> Tensor:
+        """Number of each learner in the data set, [B] int64; -1 for unseen learners."""
+        return self.session.learner
 
     @property
     def mask(self) -> Tensor:
         """True on the steps that belong to the path, [B, L] bool."""
-        return self.path != PAD
+        return self.session.mask
 
     @property
     def length(self) -> Tensor:
         """Number of steps of each path, [B] int64."""
         return self.mask.sum(1)
-
-
-@runtime_checkable
-class KnowledgeTracer(Protocol):
-    """A model that follows a learner's knowledge; every call is batched and costs O(1) per step.
-
-    Concept arguments hold -1 where unused, either [B] (one concept an answer) or [B, C] (several).
-    """
-
-    num_concepts: int
-
-    def initial_state(self, batch_size: int) -> TracerState:
-        """Return the state of learners without history."""
-        ...
-
-    def encode(self, history: InteractionBatch) -> TracerState:
-        """Return the state after whole histories; padding changes nothing."""
-        ...
-
-    def observe(self, state: TracerState, concept: Tensor, correct: Tensor) -> TracerState:
-        """Return the state after one answer each; `correct` [B] in [0, 1] (soft answers allowed)."""
-        ...
-
-    def predict(self, state: TracerState, concept: Tensor) -> Tensor:
-        """Return the success probability [B] of an answer to `concept`."""
-        ...
-
-    def mastery(self, state: TracerState) -> Tensor:
-        """Return the success probability of every concept, [B, N]."""
-        ...
-
-
-@runtime_checkable
-class QuestionTracer(KnowledgeTracer, Protocol):
-    """A knowledge tracer that also tells the questions of a concept apart; item numbers are those of the data."""
-
-    num_items: int
-
-    def observe_item(self, state: TracerState, item: Tensor, correct: Tensor) -> TracerState:
-        """Return the state after one answer each to `item` [B]; `correct` [B] in [0, 1]."""
-        ...
-
-    def predict_item(self, state: TracerState, item: Tensor) -> Tensor:
-        """Return the success probability [B] of an answer to `item` [B]."""
-        ...
-
-
-SimulatorState = TracerState
-
-
-@runtime_checkable
-class Simulator(Protocol):
-    """Learners that answer: states are passed in and returned, never kept, so that any state can be branched."""
-
-    num_concepts: int
-
-    def start(self, request: PathRequest) -> SimulatorState:
-        """Return the learners' states after their histories."""
-        ...
-
-    def step(self, state: SimulatorState, concept: Tensor) -> tuple[SimulatorState, Tensor, Tensor]:
-        """Let each learner answer `concept` [B]; return the new state, the answer [B], the probability before it [B].
-
-        Rows whose concept is -1 stay as they are and answer 0.
-        """
-        ...
-
-    def exam(self, state: SimulatorState, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the exam score on `targets` [B, N] and the best possible one, both [B]; the state is not touched."""
-        ...
-
-    def mastery(self, state: SimulatorState) -> Tensor:
-        """Return the learners' mastery of every concept, [B, N] in [0, 1]."""
-        ...
-
-    def seed(self, seed: int) -> None:
-        """Restart the simulator's own random numbers."""
-        ...
-
-
-@runtime_checkable
-class PathPolicy(Protocol):
-    """Anything that recommends paths."""
-
-    name: str
-
-    def plan(self, request: PathRequest, simulator: Simulator) -> Tensor:
-        """Return one path for each request, [B, L] int64, -1 after its end."""
-        ...
-
-
-class Examples(Protocol):
-    """Training or evaluation examples of one split, from which batches are drawn by index."""
-
-    @property
-    def sizes(self) -> Tensor:
-        """The length of each example, by which batches are bucketed, [E] int64."""
-        ...
-
-    def batch(self, index: Tensor) -> Any:
-        """Return the batch of the examples at `index` [B]."""
-        ...
-
-
-class Task(Protocol):
-    """Turns answer logs into examples: next-answer sequences, requests for paths, …"""
-
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
-        """Return the examples of `split`; `log` holds that split's learners only."""
-        ...
-
-
-@runtime_checkable
-class LearnerData(Protocol):
-    """What modules and callbacks may ask of a datamodule."""
-
-    num_concepts: int
-    num_items: int
-    task: Task
-
-    @property
-    def concept_names(self) -> list[str]:
-        """Readable names, one for each concept number."""
-        ...
-
-    @property
-    def item_names(self) -> list[str]:
-        """Raw names, one for each item number: the ids that files of question vectors use."""
-        ...
-
-    @property
-    def item_concepts(self) -> Tensor:
-        """Concepts of each item, [Q, C] int64, -1 where unused."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the source files and of every option that changes the data."""
-        ...
-
-    @property
-    def truth(self) -> Simulator | None:
-        """The learners themselves where they are of known truth (synthetic), else None."""
-        ...
-
-    def interactions(self, split: Split) -> Interactions:
-        """Return the answer logs of one split's learners (after `setup`)."""
-        ...
-
-    def batches(self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True) -> Batches:
-        """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
-        ...
-
-
-class Batches(Protocol):
-    """A loader: batches drawn by index from resident tensors."""
-
-    @property
-    def examples(self) -> Examples:
-        """What the batches are drawn from."""
-        ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def __len__(self) -> int: ...
