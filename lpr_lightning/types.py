@@ -283,7 +283,7 @@ class Interactions(TensorData):
 class PathRequest(TensorData):
     """What a learner asks for: a path of `length` [B] int64 concepts towards `targets` [B, N] bool, given a `history`.
 
-    `learner` [B] int64 is the learner's number in the data set (-1 for unseen learners); `row` [B] int64 is the request's
+    `learner` [B] int64 is the number in the data set (-1 for unseen learners); `row` [B] int64 is the request's
     position among the requests of its split (-1 outside any), so that demonstrations can be found again.
     """
 
