@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lpr_lightning.bases.staged import Stage, Staged, checked, datamodule_of
 from lpr_lightning.metrics import AnswerMetrics
-from lpr_lightning.protocols import LearnerData, Tracer
+from lpr_lightning.nets.tracer_net import TracerNet
+from lpr_lightning.protocols import LearnerData
 from lpr_lightning.types import Answers, Exercise, InteractionBatch, PathRequest, State, TensorData
 
 
 class TracerModule(Staged):
     """A knowledge tracer as a LightningModule; a subclass gives `net`, an optimizer, and what else is its own.
 
-    `net` is an nn.Module with the calls of `protocols.Tracer`, which this class passes on, and with
-    `next_logits(batch) -> (logit [R], place [R])`: the logits of all real next answers, and where each lies in the
-    flattened answers 1 … T - 1, [B * (T - 1)]. Batches are `InteractionBatch` (task `NextAnswers`). The loss is the
+    `net` is a `nets.tracer_net.TracerNet`, whose calls this class passes on. Batches are `InteractionBatch` (task `NextAnswers`). The loss is the
     mean binary cross-entropy of next answers; override `losses` for more terms, or `stages` for more stages.
     Evaluation steps return `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score; `predict_step` takes
     requests of learners never seen and returns `{"request", "mastery"}`.
@@ -35,21 +34,12 @@ class TracerModule(Staged):
     """
 
     monitor = ("val/auc", "max")
+    net: TracerNet
 
     def __init__(self, num_concepts: int | None) -> None:
         super().__init__()
         self.num_concepts = checked("num_concepts", num_concepts, 1)
         self.val_metrics, self.test_metrics = AnswerMetrics(), AnswerMetrics()
-
-    net: nn.Module
-
-    @property
-    def tracer(self) -> Tracer:
-        """The net, as a tracer."""
-        net = self.net
-        if not isinstance(net, Tracer):
-            raise TypeError(f"{type(net).__name__} lacks calls of lpr_lightning.protocols.Tracer")
-        return net
 
     @property
     def connected(self) -> bool:
@@ -70,8 +60,7 @@ class TracerModule(Staged):
 
     def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
         """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
-        logit, place = self.net.next_logits(batch)  # type: ignore[operator]
-        return logit, place
+        return self.net.next_logits(batch)
 
     def forward(self, batch: InteractionBatch) -> Tensor:
         """Return the logits [B, T - 1] of answers 1 … T - 1, each from those before it; 0 where there is no answer."""
@@ -152,27 +141,27 @@ class TracerModule(Staged):
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state of learners without history."""
-        return self.tracer.initial_state(batch_size)
+        return self.net.initial_state(batch_size)
 
     def encode(self, history: InteractionBatch) -> State:
         """Return the state after whole histories."""
-        return self.tracer.encode(history)
+        return self.net.encode(history)
 
     def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after one answer each."""
-        return self.tracer.observe(state, asked, correct)
+        return self.net.observe(state, asked, correct)
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after a step of an episode."""
-        return self.tracer.practise(state, asked, correct)
+        return self.net.practise(state, asked, correct)
 
     def predict(self, state: State, asked: Exercise) -> Tensor:
         """Return the success probability of answers."""
-        return self.tracer.predict(state, asked)
+        return self.net.predict(state, asked)
 
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the mastery of every concept, [B, N], or of some, [B * G, M]."""
-        return self.tracer.mastery(state, concept)
+        return self.net.mastery(state, concept)
 
 
 def answers_at(probability: Tensor, place: Tensor, batch: InteractionBatch) -> Answers:
