@@ -165,8 +165,8 @@ class InteractionBatch(TensorData):
         )
 
     @classmethod
-    def empty(cls, batch_size: int, device: torch.device | str = "cpu") -> Self:
-        """Return histories without any answer.
+    def empty(cls, batch_size: int, device: torch.device | str = "cpu", learner: Tensor | None = None) -> Self:
+        """Return histories without any answer, of unseen learners where none are given.
 
         >>> InteractionBatch.empty(2).concept.shape
         torch.Size([2, 0, 1])
@@ -176,7 +176,7 @@ class InteractionBatch(TensorData):
             item=torch.empty(batch_size, 0, dtype=torch.int64, device=device),
             correct=torch.empty(batch_size, 0, device=device),
             mask=torch.empty(batch_size, 0, dtype=torch.bool, device=device),
-            learner=torch.full((batch_size,), PAD, dtype=torch.int64, device=device),
+            learner=torch.full((batch_size,), PAD, device=device) if learner is None else learner,
         )
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
+from lpr_lightning.hparams import ORIGIN, class_path
 from lpr_lightning.protocols import LearnerData
 from lpr_lightning.types import TensorData
 
@@ -154,6 +155,10 @@ class Staged(LightningModule):
             grown = 1 - 1 / (self.current_epoch - int(self.stage_state[1]) + 2)
             within = 0.5 + value.atan() / math.pi if last else torch.full_like(value, grown)
             self.log("val/selection", self.stage_number + within, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Name the class, so that the checkpoint can be loaded by itself (`hparams.load_module`)."""
+        checkpoint[ORIGIN] = {"model": class_path(type(self))}
 
     def data(self) -> LearnerData:
         """Return the trainer's datamodule.
