@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.isotonic import isotonic
+from lpr_lightning.functional.masked_mean import masked_mean
 from lpr_lightning.types import PAD, Interactions
 
 
@@ -71,7 +71,7 @@ def zpd_alignment(path: Tensor, difficulty: Tensor, centre: Tensor, width: Tenso
     real = path != PAD
     distance = difficulty[path.clamp_min(0)] - centre.unsqueeze(1)
     kernel = torch.exp(-distance.square() / (2 * width.unsqueeze(1).square()))
-    return torch.where(real, kernel, 0.0).sum(1) / real.sum(1).clamp_min(1)
+    return masked_mean(kernel, real, 1)
 
 
 def estimate_zpd(
@@ -136,6 +136,35 @@ def estimate_zpd(
     centre = isotonic(mean, torch.where(enough, count.double(), 1e-6))
     width = torch.where(steps > 1, spread, width_fallback)
     return ZPDBands(edges, centre.to(difficulty.dtype), width.to(difficulty.dtype))
+
+
+def isotonic(value: Tensor, weight: Tensor) -> Tensor:
+    """Return the non-decreasing sequence nearest to `value` in weighted squares, [S].
+
+    Pool adjacent violators.
+
+    Args:
+        value: a sequence, [S].
+        weight: its weights, all above 0, [S].
+
+    >>> isotonic(torch.tensor([1.0, 3.0, 2.0]), torch.ones(3))
+    tensor([1.0000, 2.5000, 2.5000])
+    """
+    means: list[float] = []
+    weights: list[float] = []
+    sizes: list[int] = []
+    for one, its_weight in zip(value.tolist(), weight.tolist(), strict=True):
+        means.append(one)
+        weights.append(its_weight)
+        sizes.append(1)
+        while len(means) > 1 and means[-2] > means[-1]:
+            right, right_weight, right_size = means.pop(), weights.pop(), sizes.pop()
+            total = weights[-1] + right_weight
+            means[-1] = (means[-1] * weights[-1] + right * right_weight) / total
+            weights[-1] = total
+            sizes[-1] += right_size
+    pooled = torch.tensor(means, dtype=value.dtype, device=value.device)
+    return pooled.repeat_interleave(torch.tensor(sizes, dtype=torch.int64, device=value.device))
 
 
 def _good(effect: Tensor, usable: Tensor, threshold: float, min_paths: int) -> Tensor:

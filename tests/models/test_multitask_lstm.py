@@ -1,4 +1,4 @@
-"""MultiTaskLSTM learns paths and answers, looks at no label to recommend, and stands beside plain guesses."""
+"""MultiTaskLSTM learns paths and answers, looks at no label to recommend, and stands beside baselines."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_repeat_loss_makes_paths_repeat_less(repeat_of: str) -> None:
     assert repeats[1] < repeats[0] - 1
 
 
-def test_figures_stand_beside_plain_guesses_fitted_on_training_learners(tmp_path: Path) -> None:
+def test_figures_stand_beside_baselines_fitted_on_training_learners(tmp_path: Path) -> None:
     model, source = model_of(), data()
     [figures] = trainer_of(tmp_path).test(model, datamodule=source, verbose=False)
     paths = {"accuracy", "precision", "recall", "f1", "repeat_rate", "label_repeat_rate"}
@@ -147,8 +147,8 @@ def test_figures_stand_beside_plain_guesses_fitted_on_training_learners(tmp_path
     batch: LoggedPaths = source.test_dataloader().examples.batch(
         torch.arange(len(source.test_dataloader().examples.sizes))
     )
-    guess = bigram_path(bigram_successors(log, 8, 8), last_concept(batch.history), 3)
-    assert figures["test/bigram/accuracy"] == pytest.approx(float((guess == batch.path).float().mean()), abs=1e-6)
+    path = bigram_path(bigram_successors(log, 8, 8), last_concept(batch.history), 3)
+    assert figures["test/bigram/accuracy"] == pytest.approx(float((path == batch.path).float().mean()), abs=1e-6)
     copied = (last_concept(batch.history)[:, None] == batch.path).float().mean()
     assert figures["test/copy_last/accuracy"] == pytest.approx(float(copied), abs=1e-6)
     assert figures["test/recall"] == pytest.approx(figures["test/accuracy"], abs=1e-6)

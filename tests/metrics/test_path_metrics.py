@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.metrics.path_label_metrics import PathLabelMetrics
+from lpr_lightning.metrics import AnswerMetrics
+from lpr_lightning.metrics.path_metrics import BASELINES, PathFigures, PathLabelMetrics
 
 
 def example(seed: int, concepts: int = 7) -> tuple[Tensor, Tensor]:
@@ -21,11 +24,11 @@ def example(seed: int, concepts: int = 7) -> tuple[Tensor, Tensor]:
 
 
 def slow_metrics(path: Tensor, label: Tensor) -> dict[str, float]:
-    said, real = path.numpy().ravel(), label.numpy().ravel()
+    given, real = path.numpy().ravel(), label.numpy().ravel()
     precision = recall = f1 = 0.0
     for concept in np.unique(real):
-        hit = float(np.sum((said == concept) & (real == concept)))
-        p = hit / max(np.sum(said == concept), 1)
+        hit = float(np.sum((given == concept) & (real == concept)))
+        p = hit / max(np.sum(given == concept), 1)
         r = hit / np.sum(real == concept)
         share = np.mean(real == concept)
         precision += share * p
@@ -33,7 +36,7 @@ def slow_metrics(path: Tensor, label: Tensor) -> dict[str, float]:
         f1 += share * (2 * p * r / (p + r) if p + r else 0.0)
     again = [np.mean([len(row) - len(set(row)) for row in one.tolist()]) / one.shape[1] for one in (path, label)]
     return {
-        "accuracy": float(np.mean(said == real)),
+        "accuracy": float(np.mean(given == real)),
         "precision": float(precision),
         "recall": float(recall),
         "f1": float(f1),
@@ -88,3 +91,28 @@ def test_nothing_gives_zeros_and_bad_input_is_refused() -> None:
         PathLabelMetrics(0)
     with pytest.raises(SettingError, match="path"):
         PathLabelMetrics(3).update(torch.tensor([[1, -1]]), torch.tensor([[1, 1]]))
+
+
+def test_figures_stand_beside_those_of_baselines_and_a_reset_forgets() -> None:
+    path, label = example(7)
+    probability, correct = torch.rand(2, 40, 5, generator=torch.Generator().manual_seed(7))
+    stage, alone, answers = PathFigures(7), PathLabelMetrics(7), AnswerMetrics()
+    stage.update({"": path, "bigram": label}, label, probability, (correct < 0.5).float())
+    alone.update(path, label)
+    answers.update(probability, (correct < 0.5).float())
+    found = stage.compute(["bigram"])
+    expected = alone.compute() | {f"tracing_{name}": value for name, value in answers.compute().items()}
+    assert {name: value for name, value in found.items() if "/" not in name} == expected
+    assert found["bigram/accuracy"] == 1.0
+    assert set(stage.compute(by_step=True)) - set(stage.compute()) == {f"tracing_auc_step_{n}" for n in range(1, 6)}
+    assert {name.split("/")[0] for name in stage.compute() if "/" in name} == set(BASELINES)
+    stage.reset()
+    assert {float(value) for value in stage.compute().values()} == {0.0, 0.5}
+
+
+def test_figures_move_and_copy_with_their_module() -> None:
+    stage = copy.deepcopy(PathFigures(3)).to("cpu")
+    label = torch.tensor([[0, 1]])
+    stage.update({"": label}, label, torch.rand(1, 2), torch.ones(1, 2))
+    assert stage.compute([])["accuracy"] == 1.0
+    assert {id(metric) for metric in stage.modules()} >= {id(metric) for metric in stage.counts.values()}

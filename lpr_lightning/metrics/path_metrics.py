@@ -1,14 +1,20 @@
-"""How well recommended paths agree with what learners took up."""
+"""How well recommended paths, and baselines beside them, agree with the concepts that learners took up."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.repeats import hard_repeats
+from lpr_lightning.metrics.answer_metrics import AnswerMetrics
 from lpr_lightning.types import PAD
+
+BASELINES = ("copy_last", "bigram", "majority")
+"""The baselines that stand beside every module's paths, see `functional.path_baselines`."""
 
 
 class PathLabelMetrics(Metric):
@@ -51,14 +57,14 @@ class PathLabelMetrics(Metric):
 
     def update(self, path: Tensor, label: Tensor) -> None:
         """Add recommended paths and the logged ones, both [B, L] int64; steps whose label is -1 do not count."""
-        known = label != PAD
-        if bool((path[known] == PAD).any()):
+        real = label != PAD
+        if bool((path[real] == PAD).any()):
             raise SettingError("path", PAD, "a concept wherever there is a label")
-        said, real = path[known], label[known]
-        self.right += torch.bincount(real[said == real], minlength=self.num_concepts)
-        self.recommended += torch.bincount(said, minlength=self.num_concepts)
-        self.logged += torch.bincount(real, minlength=self.num_concepts)
-        counted = torch.where(known, path, PAD)
+        given, wanted = path[real], label[real]
+        self.right += torch.bincount(wanted[given == wanted], minlength=self.num_concepts)
+        self.recommended += torch.bincount(given, minlength=self.num_concepts)
+        self.logged += torch.bincount(wanted, minlength=self.num_concepts)
+        counted = torch.where(real, path, PAD)
         self.repeats += torch.stack([hard_repeats(counted).sum(), hard_repeats(label).sum()])
 
     def compute(self) -> dict[str, Tensor]:
@@ -78,3 +84,52 @@ class PathLabelMetrics(Metric):
             "label_repeat_rate": of_labels,
         }
         return {name: value.float() for name, value in figures.items()}
+
+
+class PathFigures(nn.Module):
+    """The figures of one stage: `PathLabelMetrics` of the module's paths and of each baseline, and `AnswerMetrics`.
+
+    Figures of a baseline are called `<baseline>/<figure>`, those of answers `tracing_<figure>`.
+
+    Args:
+        num_concepts: number of concepts.
+
+    >>> figures, label = PathFigures(num_concepts=3), torch.tensor([[0, 1]])
+    >>> figures.update({"": label, "copy_last": torch.zeros_like(label)}, label, torch.rand(1, 2), torch.ones(1, 2))
+    >>> found = figures.compute(baselines=["copy_last"])
+    >>> found["accuracy"], found["copy_last/accuracy"]
+    (tensor(1.), tensor(0.5000))
+    """
+
+    def __init__(self, num_concepts: int) -> None:
+        super().__init__()
+        self.counts = {name: PathLabelMetrics(num_concepts) for name in ("", *BASELINES)}
+        self.registered = nn.ModuleList(self.counts.values())  # a plain dict does not move to a device
+        self.answers = AnswerMetrics(by_step=True)
+
+    def update(self, paths: Mapping[str, Tensor], label: Tensor, probability: Tensor, correct: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            paths: the module's paths under "", those of baselines under their names, each [B, L].
+            label: logged paths, [B, L].
+            probability: predicted success at each logged step, [B, L].
+            correct: answers, [B, L].
+        """
+        for name, path in paths.items():
+            self.counts[name].update(path, label)
+        self.answers.update(probability, correct)
+
+    def compute(self, baselines: Sequence[str] = BASELINES, by_step: bool = False) -> dict[str, Tensor]:
+        """Return all figures, of `baselines` alone beside the module's own; with the AUC of each step where asked."""
+        figures: dict[str, Tensor] = {}
+        for name in ("", *baselines):
+            prefix = f"{name}/" if name else ""
+            figures |= {prefix + key: value for key, value in self.counts[name].compute().items()}
+        answers = self.answers.compute()
+        return figures | {f"tracing_{key}": value for key, value in answers.items() if by_step or "step" not in key}
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for metric in (*self.counts.values(), self.answers):
+            metric.reset()
