@@ -94,7 +94,11 @@ class Simulator(Learner, Protocol):
         ...
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
-        """Return the state after one answer each: [B] rows, or B * A rows where `asked` is [B, A]."""
+        """Return the state after a step of an episode: [B] rows, or B * A rows where `asked` is [B, A]."""
+        ...
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after an answer that a learner outside really gave; shapes as for `practise`."""
         ...
 
 
