@@ -266,3 +266,12 @@ class Connected(Protocol):
     def connect(self, data: LearnerData) -> None:
         """Take from the data what is needed; called as soon as the model is built."""
         ...
+
+
+@runtime_checkable
+class HasEpisodes(Protocol):
+    """A module whose learners can be taught by other policies too."""
+
+    simulator: Simulator
+    goal: Goal
+    early_stop: bool

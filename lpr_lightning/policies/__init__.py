@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lpr_lightning.policies.beam import BeamSearch, GreedySearch
-from lpr_lightning.policies.planned import FixedPaths, Planned, Replan, follow_paths
 from lpr_lightning.policies.genetic import GeneticSearch
 from lpr_lightning.policies.plain import DKTRec, RandomPaths, RandomTargets
+from lpr_lightning.policies.planned import FixedPaths, Planned, Replan, follow_paths
 from lpr_lightning.policies.search import FoundPaths, Search
 
 __all__ = [
