@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import Examples
+from lpr_lightning.types import Interactions, Split
 
+Batch = TypeVar("Batch", covariant=True)
 MEGABATCH = 8
 """Training batches that are sorted by length together: less padding, and an order that is still random."""
 
 
-class IndexedBatches:
+class Examples(Protocol[Batch]):
+    """Training or evaluation examples of one split, from which batches of one type are drawn by index."""
+
+    @property
+    def sizes(self) -> Tensor:
+        """The length of each example, by which batches are bucketed, [E] int64."""
+        ...
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return the batch of the examples at `index` [B]."""
+        ...
+
+
+class Task(Protocol[Batch]):
+    """Turns answer logs into examples, whose batches are of one type."""
+
+    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples[Batch]:
+        """Return the examples of `split`; `log` holds that split's learners only."""
+        ...
+
+
+class IndexedBatches(Generic[Batch]):
     """A loader over `Examples`: seeded shuffle for each epoch, bucketed by length, each rank its own rows.
 
     Training (`shuffle=True`): every rank sees the same number of batches; where the last rows do not go round, the
@@ -36,7 +58,7 @@ class IndexedBatches:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: Examples[Batch],
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
@@ -56,7 +78,7 @@ class IndexedBatches:
         self._start = 0
 
     @property
-    def sampler(self) -> IndexedBatches:
+    def sampler(self) -> IndexedBatches[Batch]:
         """The loader itself: what the Trainer calls `set_epoch` on."""
         return self
 
@@ -81,9 +103,9 @@ class IndexedBatches:
         rank, world = self._rank()
         if self.shuffle:
             return -(-len(self.examples.sizes) // (self.batch_size * world))
-        return len(self._cut(self._own(self._order(), rank, world)))
+        return len(self._cut(self._order()[rank::world], world))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         batches = self.index_batches()
         start, self._start = self._start, 0
         for position, index in enumerate(batches[start:], start + 1):
@@ -94,8 +116,8 @@ class IndexedBatches:
         """Return this rank's batches of the present epoch as positions among the examples."""
         rank, world = self._rank()
         if self.shuffle:
-            return [self._own(whole, rank, world) for whole in self._shuffled(world)]
-        return self._cut(self._own(self._order(), rank, world))
+            return [whole[rank::world] for whole in self._shuffled(world)]
+        return self._cut(self._order()[rank::world], world)
 
     def _shuffled(self, world: int) -> list[Tensor]:
         """Cut a random order into batches of all ranks together, alike in length, in random order."""
@@ -121,12 +143,8 @@ class IndexedBatches:
         """Return this process's rank and how many share the rows."""
         return _process() if self.across_ranks else (0, 1)
 
-    def _own(self, rows: Tensor, rank: int, world: int) -> Tensor:
-        return rows[rank::world]
-
-    def _cut(self, rows: Tensor) -> list[Tensor]:
-        """Cut this rank's rows so that ranks with one row less still have as many batches."""
-        _, world = self._rank()
+    def _cut(self, rows: Tensor, world: int) -> list[Tensor]:
+        """Cut one rank's rows so that ranks with one row less still have as many batches."""
         most = -(-len(self.examples.sizes) // world)
         count = min(-(-most // self.batch_size), len(rows))
         if not count:

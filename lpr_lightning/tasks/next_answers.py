@@ -39,8 +39,7 @@ class NextAnswers:
     evaluation_length: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "evaluation_length"):
-            length = getattr(self, name)
+        for name, length in (("max_length", self.max_length), ("evaluation_length", self.evaluation_length)):
             if length is not None and length < 2:
                 raise SettingError(name, length, "at least 2 answers", "a window needs an answer to predict")
 

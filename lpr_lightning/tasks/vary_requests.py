@@ -12,7 +12,7 @@ from lpr_lightning.types import PAD, PathRequest
 def vary_requests(request: PathRequest, share: float, generator: torch.Generator) -> PathRequest:
     """Return the requests, a `share` of them with the history cut at a random place and another row's targets.
 
-    A cut history keeps between none and all of its answers; targets come from a random row of the same batch. The
+    A cut history has between none and all of its answers left; targets come from a random row of the same batch. The
     result is on the request's device; `generator` must be too. `row` becomes -1 where a request was changed.
 
     >>> from lpr_lightning.types import InteractionBatch
@@ -28,8 +28,8 @@ def vary_requests(request: PathRequest, share: float, generator: torch.Generator
     other = torch.randint(count, (count,), generator=generator, device=device)
     part = torch.rand(count, generator=generator, device=device)
     history = request.history
-    kept = torch.where(changed, (part * (history.lengths + 1)).long(), history.lengths)
-    mask = history.mask & (torch.arange(history.mask.shape[1], device=device) < kept[:, None])
+    length = torch.where(changed, (part * (history.lengths + 1)).long(), history.lengths)
+    mask = history.mask & (torch.arange(history.mask.shape[1], device=device) < length[:, None])
     return replace(
         request,
         history=replace(
