@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from lightning import LightningDataModule
@@ -14,7 +13,6 @@ from rich.console import Console
 from torch import Tensor
 
 from lpr_lightning.cache import cache_root, fingerprint
-from lpr_lightning.datamodules import loader
 from lpr_lightning.datamodules.card import DataCard
 from lpr_lightning.datamodules.loader import IndexedBatches
 from lpr_lightning.datamodules.split import LearnerSplit, check_folds
@@ -23,12 +21,10 @@ from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError
 from lpr_lightning.hparams import arguments, built
+from lpr_lightning.protocols import Simulator, Task
 from lpr_lightning.tasks.next_answers import NextAnswers
-from lpr_lightning.tasks.next_paths import LoggedPaths
-from lpr_lightning.types import PAD, InteractionBatch, Interactions, PathRequest, Simulator, Split, Task
+from lpr_lightning.types import PAD, Interactions, Split
 
-Batch = TypeVar("Batch")
-TaskBatch = InteractionBatch | PathRequest | LoggedPaths
 """What the batches of this package's tasks are."""
 
 
@@ -96,7 +92,7 @@ class LearnerDataModule(LightningDataModule, ABC):
         if predict_answers is not None and predict_goals is None:
             raise SettingError("predict_answers", predict_answers, "none without predict_goals", "Give both")
         self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold)
-        chosen: Task = NextAnswers() if task is None else built(task)
+        chosen: Task = built(task, Task) or NextAnswers()
         self.task = chosen
         self.batch_size = batch_size
         self.seed = seed
@@ -210,25 +206,25 @@ class LearnerDataModule(LightningDataModule, ABC):
         return self._card
 
     def batches(
-        self, split: Split, task: loader.Task[Batch], batch_size: int, shuffle: bool, across_ranks: bool = True
-    ) -> IndexedBatches[Batch]:
+        self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True
+    ) -> IndexedBatches:
         """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
         examples = task.examples(self.interactions(split), split, self.num_concepts, self.seed)
         return IndexedBatches(examples, batch_size, shuffle, self.seed, across_ranks=across_ranks)
 
-    def train_dataloader(self) -> IndexedBatches[TaskBatch]:
+    def train_dataloader(self) -> IndexedBatches:
         """Return shuffled batches of the training learners."""
         return self.batches("train", self.task, self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> IndexedBatches[TaskBatch]:
+    def val_dataloader(self) -> IndexedBatches:
         """Return batches of the validation learners."""
         return self.batches("val", self.task, self.batch_size, shuffle=False)
 
-    def test_dataloader(self) -> IndexedBatches[TaskBatch]:
+    def test_dataloader(self) -> IndexedBatches:
         """Return batches of the test learners."""
         return self.batches("test", self.task, self.batch_size, shuffle=False)
 
-    def predict_dataloader(self) -> IndexedBatches[PathRequest]:
+    def predict_dataloader(self) -> IndexedBatches:
         """Return batches of the unseen learners' requests, in the order of `predict_goals`."""
         return IndexedBatches(self._need_unseen(), self.batch_size, bucket=False)
 

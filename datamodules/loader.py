@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import Interactions, Split
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import TensorData
 
-Batch = TypeVar("Batch", covariant=True)
 MEGABATCH = 8
 """Training batches that are sorted by length together: less padding, and an order that is still random."""
 
 
-class Examples(Protocol[Batch]):
-    """Training or evaluation examples of one split, from which batches of one type are drawn by index."""
-
-    @property
-    def sizes(self) -> Tensor:
-        """The length of each example, by which batches are bucketed, [E] int64."""
-        ...
-
-    def batch(self, index: Tensor) -> Batch:
-        """Return the batch of the examples at `index` [B]."""
-        ...
-
-
-class Task(Protocol[Batch]):
-    """Turns answer logs into examples, whose batches are of one type."""
-
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples[Batch]:
-        """Return the examples of `split`; `log` holds that split's learners only."""
-        ...
-
-
-class IndexedBatches(Generic[Batch]):
+class IndexedBatches:
     """A loader over `Examples`: seeded shuffle for each epoch, bucketed by length, each rank its own rows.
 
     Training (`shuffle=True`): every rank sees the same number of batches; where the last rows do not go round, the
@@ -58,7 +36,7 @@ class IndexedBatches(Generic[Batch]):
 
     def __init__(
         self,
-        examples: Examples[Batch],
+        examples: Examples,
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
@@ -78,7 +56,7 @@ class IndexedBatches(Generic[Batch]):
         self._start = 0
 
     @property
-    def sampler(self) -> IndexedBatches[Batch]:
+    def sampler(self) -> IndexedBatches:
         """The loader itself: what the Trainer calls `set_epoch` on."""
         return self
 
@@ -105,7 +83,7 @@ class IndexedBatches(Generic[Batch]):
             return -(-len(self.examples.sizes) // (self.batch_size * world))
         return len(self._cut(self._order()[rank::world], world))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TensorData]:
         batches = self.index_batches()
         start, self._start = self._start, 0
         for position, index in enumerate(batches[start:], start + 1):

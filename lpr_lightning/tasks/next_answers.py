@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import Examples, InteractionBatch, Interactions, Split
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import InteractionBatch, Interactions, Split
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD, Examples, InteractionBatch, Interactions, Split, _Tensors
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import PAD, InteractionBatch, Interactions, Split, TensorData
 
 Labels = Literal["next", "distinct"]
 
 
 @dataclass(frozen=True)
-class LoggedPaths(_Tensors):
+class LoggedPaths(TensorData):
     """Histories of H answers, and the L answers that came after them.
 
     `history` and `future` are `InteractionBatch`es [B, H] and [B, L] without padding, except that the history of a

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
+from lpr_lightning.protocols import Examples
 from lpr_lightning.tasks.cut_requests import CutRequests, answers_until, count_concepts
-from lpr_lightning.types import Examples, Interactions, Split
+from lpr_lightning.types import PAD, Interactions, PathRequest, Split
 
 DRAWS = 8
 """Times that an end point is drawn again before a training learner's further request is given up."""
@@ -130,3 +132,29 @@ class PathRequests:
             stop = (least + (share * ends).long())[pending]
             found[pending] = torch.where(self._has_targets(log, num_concepts, learner[pending], stop), stop, 0)
         return learner[found > 0], found[found > 0]
+
+
+def vary_requests(request: PathRequest, share: float, pool: Tensor, draws: Draws) -> PathRequest:
+    """Return the requests, a `share` of them with the history cut at a random place and another learner's targets.
+
+    A cut history has between none and all of its answers left; targets come from a random row of `pool` [E, N] bool.
+    `draws` are those of the requests. `row` becomes -1 where a request was changed.
+
+    >>> from lpr_lightning.types import InteractionBatch
+    >>> rows = torch.arange(2)
+    >>> right = torch.ones(2, 3)
+    >>> history = InteractionBatch(right[..., None].long(), right.long(), right, right.bool(), rows)
+    >>> request = PathRequest(history, torch.eye(2).bool(), torch.tensor([5, 5]), rows, rows)
+    >>> vary_requests(request, 1.0, request.targets, Draws.of(0, 0, rows)).row
+    tensor([-1, -1])
+    """
+    changed = draws.at(0).uniform() < share
+    other = draws.at(1).integers(len(pool))
+    lengths = request.history.lengths
+    answers = torch.where(changed, draws.at(2).integers(lengths + 1), lengths)
+    return replace(
+        request,
+        history=request.history.first(answers),
+        targets=torch.where(changed[:, None], pool[other], request.targets),
+        row=torch.where(changed, PAD, request.row),
+    )

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD, Examples, InteractionBatch, Interactions, PathRequest, Split
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import PAD, InteractionBatch, Interactions, PathRequest, Split
 
 
 @dataclass(frozen=True)
