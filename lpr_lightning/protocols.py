@@ -6,14 +6,12 @@ B learners or rows, A candidates, N concepts, M concepts of a goal, L path steps
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.types import Exercise, InteractionBatch, Interactions, PathRequest, Split, State
-
-Batch = TypeVar("Batch", covariant=True)
+from lpr_lightning.types import Exercise, InteractionBatch, Interactions, PathRequest, Split, State, TensorData
 
 
 @runtime_checkable
@@ -94,7 +92,11 @@ class Simulator(Learner, Protocol):
         ...
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
-        """Return the state after one answer each: [B] rows, or B * A rows where `asked` is [B, A]."""
+        """Return the state after a step of an episode: [B] rows, or B * A rows where `asked` is [B, A]."""
+        ...
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after an answer that a learner outside really gave; shapes as for `practise`."""
         ...
 
 
@@ -162,7 +164,7 @@ class Policy(Protocol):
         ...
 
 
-class Examples(Protocol[Batch]):
+class Examples(Protocol):
     """Training or evaluation examples of one split, from which batches are drawn by index."""
 
     @property
@@ -170,28 +172,28 @@ class Examples(Protocol[Batch]):
         """The length of each example, by which batches are bucketed, [E] int64."""
         ...
 
-    def batch(self, index: Tensor) -> Batch:
+    def batch(self, index: Tensor) -> TensorData:
         """Return the batch of the examples at `index` [B]."""
         ...
 
 
-class Task(Protocol[Batch]):
+class Task(Protocol):
     """Turns answer logs into examples: next-answer sequences, requests for paths, …"""
 
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples[Batch]:
+    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the examples of `split`; `log` holds that split's learners only."""
         ...
 
 
-class Batches(Protocol[Batch]):
+class Batches(Protocol):
     """A loader: batches drawn by index from resident tensors."""
 
     @property
-    def examples(self) -> Examples[Batch]:
+    def examples(self) -> Examples:
         """What the batches are drawn from."""
         ...
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def __iter__(self) -> Iterator[TensorData]: ...
 
     def __len__(self) -> int: ...
 
@@ -202,7 +204,7 @@ class LearnerData(Protocol):
 
     num_concepts: int
     num_items: int
-    task: Task[object]
+    task: Task
 
     @property
     def concept_names(self) -> list[str]:
@@ -238,9 +240,7 @@ class LearnerData(Protocol):
         """Return the answer logs of one split's learners (after `setup`)."""
         ...
 
-    def batches(
-        self, split: Split, task: Task[Batch], batch_size: int, shuffle: bool, across_ranks: bool = True
-    ) -> Batches[Batch]:
+    def batches(self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True) -> Batches:
         """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
         ...
 
@@ -262,3 +262,12 @@ class Connected(Protocol):
     def connect(self, data: LearnerData) -> None:
         """Take from the data what is needed; called as soon as the model is built."""
         ...
+
+
+@runtime_checkable
+class HasEpisodes(Protocol):
+    """A module whose learners can be taught by other policies too."""
+
+    simulator: Simulator
+    goal: Goal
+    early_stop: bool

@@ -164,6 +164,35 @@ class InteractionBatch(TensorData):
             mask=mask,
         )
 
+    def then(self, later: InteractionBatch) -> Self:
+        """Return the histories with the answers of `later` behind their last ones.
+
+        >>> log = Interactions.from_lists([[(0, 1), (1, 0)], [(2, 1)]])
+        >>> both = log.batch(torch.arange(2)).then(log.batch(torch.tensor([1, 1])))
+        >>> both.concept.squeeze(-1), both.lengths
+        (tensor([[ 0,  1,  2],
+                [ 2,  2, -1]]), tensor([3, 2]))
+        """
+        width = max(self.concept.shape[2], later.concept.shape[2])
+        parts = [
+            torch.nn.functional.pad(one.concept, (0, width - one.concept.shape[2]), value=PAD) for one in (self, later)
+        ]
+        mask = torch.cat([self.mask, later.mask], 1)
+        longest = int(mask.sum(1).max()) if len(mask) else 0
+        place = (~mask).to(torch.int8).argsort(dim=1, stable=True)[:, :longest]
+        mask = mask.gather(1, place)
+        concept = torch.cat(parts, 1).gather(1, place[..., None].expand(-1, -1, width))
+        item, correct = (
+            torch.cat(pair, 1).gather(1, place) for pair in ((self.item, later.item), (self.correct, later.correct))
+        )
+        return replace(
+            self,
+            concept=concept.masked_fill(~mask[..., None], PAD),
+            item=item.masked_fill(~mask, PAD),
+            correct=correct.masked_fill(~mask, 0.0),
+            mask=mask,
+        )
+
     @classmethod
     def empty(cls, batch_size: int, device: torch.device | str = "cpu", learner: Tensor | None = None) -> Self:
         """Return histories without any answer, of unseen learners where none are given.

@@ -18,10 +18,10 @@ from lpr_lightning.types import Answers, Exercise, InteractionBatch, PathRequest
 class TracerModule(Staged):
     """A knowledge tracer as a LightningModule; a subclass gives `net`, an optimizer, and what else is its own.
 
-    `net` is a `nets.tracer_net.TracerNet`, whose calls this class passes on. Batches are `InteractionBatch` (task `NextAnswers`). The loss is the
-    mean binary cross-entropy of next answers; override `losses` for more terms, or `stages` for more stages.
-    Evaluation steps return `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score; `predict_step` takes
-    requests of learners never seen and returns `{"request", "mastery"}`.
+    `net` is a `nets.tracer_net.TracerNet`, whose calls this class passes on. Batches are `InteractionBatch` (task
+    `NextAnswers`). The loss is the mean binary cross-entropy of next answers; override `losses` for more terms, or
+    `stages` for more stages. Evaluation steps return `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score;
+    `predict_step` takes requests of learners never seen and returns `{"request", "mastery"}`.
 
     A subclass sets `self.net` after `super().__init__(num_concepts)` and `save_hyperparameters`; one that takes more
     than sizes from the data overrides `connect` and `connected`.

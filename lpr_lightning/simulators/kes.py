@@ -94,11 +94,14 @@ class KESSimulator(HyperparametersMixin, nn.Module):
                 return (probability > chance).to(probability)
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
-        """Return the state after one answer each; rows that are asked nothing stay as they are."""
+        """Return the state after a step of an episode; rows that are asked nothing stay as they are."""
         exercise, going = _something(asked)
-        after = self.tracer.practise(state, exercise, correct)
-        count = asked.shape[1] if len(asked.shape) > 1 else 1
-        return keep_rows(repeat_rows(state, count), after, going.flatten())
+        return _kept(state, self.tracer.practise(state, exercise, correct), going)
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after a real answer; rows that are asked nothing stay as they are."""
+        exercise, going = _something(asked)
+        return _kept(state, self.tracer.observe(state, exercise, correct), going)
 
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the predicted success probability of every concept [B, N], or of some, [B * G, M]."""
@@ -109,3 +112,9 @@ def _something(asked: Exercise) -> tuple[Exercise, Tensor]:
     """Return exercises that ask concept 0 where nothing is asked, and where something is."""
     going = asked.asked
     return replace(asked, concept=torch.where(going[..., None], asked.concept, 0)), going
+
+
+def _kept(before: State, after: State, going: Tensor) -> State:
+    """Return the states [B * A] after exercises [B, A], those before where nothing was asked."""
+    count = going.shape[1] if going.dim() > 1 else 1
+    return keep_rows(repeat_rows(before, count), after, going.flatten())

@@ -8,11 +8,16 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
-from lpr_lightning.protocols import Act, Environment, Goal, Policy, Simulator
-from lpr_lightning.types import PAD, InteractionBatch, PathRequest, Rollout, State, repeat_rows
+from lpr_lightning.protocols import Environment, Goal, Policy, Simulator
+from lpr_lightning.types import PAD, InteractionBatch, PathRequest, Rollout, repeat_rows
 
 ANSWERS, ACTIONS = 0, 1  # streams of random numbers of a step
+
+
+def request_draws(seed: int, step: int, request: PathRequest) -> Draws:
+    """Return random numbers of requests: by their rows in the data, outside any split by their places in the batch."""
+    place = torch.arange(len(request), device=request.row.device)
+    return Draws.of(seed, step, torch.where(request.row < 0, -2 - place, request.row))
 
 
 @torch.no_grad()
@@ -101,97 +106,6 @@ def rollout(
         group_size=group_size,
         log_prob=_log_prob(steps),
     )
-
-
-@dataclass(frozen=True)
-class FixedPaths:
-    """A policy that follows given paths [B, L] of actions, -1 after their end, whatever the answers.
-
-    >>> from lpr_lightning.goals import Targets
-    >>> from lpr_lightning.simulators.ladder import Ladder
-    >>> ladder = Ladder(2)
-    >>> request = ladder.request(targets=[[1]], length=2)
-    >>> rollout(ladder, Targets(), request, FixedPaths(torch.tensor([[0, 1]]))).mastery_after
-    tensor([[0.5000, 0.5000]])
-    """
-
-    path: Tensor
-    name: str = "fixed"
-
-    def begin(self, environment: Environment, request: PathRequest) -> State:
-        """Return the paths and how far they were followed."""
-        if len(self.path) != len(request):
-            raise SettingError("path", tuple(self.path.shape), f"{len(request)} rows, one for each request")
-        return start_of(self.path)
-
-    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
-        """Return the next action of each path."""
-        return follow(state)
-
-    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
-        """Go on by one step."""
-        return went_on(state)
-
-
-def start_of(path: Tensor) -> State:
-    """Return the state of a policy that follows paths [B, L] from their first step."""
-    return path, torch.zeros_like(path[:, 0]) if path.shape[1] else path.new_zeros(len(path))
-
-
-def follow(state: State) -> Act:
-    """Return the next actions of such a policy; -1 behind the end."""
-    path, place = state[0], state[1]
-    if not path.shape[1]:
-        return Act(torch.full_like(place, PAD))
-    action = path.gather(1, place.clamp_max(path.shape[1] - 1)[:, None]).squeeze(1)
-    return Act(action.masked_fill(place >= path.shape[1], PAD))
-
-
-def went_on(state: State) -> State:
-    """Return its state one step later."""
-    return state[0], state[1] + 1, *state[2:]
-
-
-def follow_paths(
-    simulator: Simulator,
-    goal: Goal,
-    request: PathRequest,
-    path: Tensor,
-    draws: Draws | None = None,
-    group_size: int = 1,
-    early_stop: bool = False,
-) -> Rollout:
-    """Let each learner of `request` (B) follow its `group_size` fixed paths (`path` [B * K, L], -1 after the end)."""
-    if path.shape[0] != len(request) * group_size:
-        allowed = f"{len(request) * group_size} rows, group_size paths for each request"
-        raise SettingError("path", tuple(path.shape), allowed)
-    grouped = path.view(len(request), -1) if len(request) else path.new_empty(0, path.shape[1])
-    policy = _Grouped(grouped, path.shape[1])
-    return rollout(simulator, goal, request, policy, draws, group_size, path.shape[1], early_stop)
-
-
-@dataclass(frozen=True)
-class _Grouped:
-    """Follows K paths of each request, which stand one after the other in a row of `path` [B, K * L]."""
-
-    path: Tensor
-    length: int
-    name: str = "fixed"
-
-    def begin(self, environment: Environment, request: PathRequest) -> State:
-        """Return the paths of each request; each of its copies takes the next of them at its first step."""
-        return start_of(self.path)
-
-    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
-        """Return the next action of each path."""
-        rows, place = state[0], state[1]
-        count = rows.shape[1] // max(self.length, 1)
-        copy = torch.arange(len(place), device=place.device) % max(count, 1)
-        return Act(rows.gather(1, (copy * self.length + place)[:, None]).squeeze(1))
-
-    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
-        """Go on by one step."""
-        return went_on(state)
 
 
 @dataclass(frozen=True)

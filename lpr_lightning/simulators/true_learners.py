@@ -13,7 +13,7 @@ from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments, built
 from lpr_lightning.simulators.actions import ConceptActions, QuestionActions
 from lpr_lightning.simulators.synthetic_world import build_world
-from lpr_lightning.types import PAD, Exercise, PathRequest, State
+from lpr_lightning.types import Exercise, PathRequest, State
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,10 @@ class TrueLearners(HyperparametersMixin, nn.Module):
         grown = own + self.learning.rate * zone * self.gate(ability, place.squeeze(1)) * effort
         faded = ability - self.learning.forgetting * (ability - beginning)
         return torch.where(going, faded.scatter(1, place, grown[:, None]), ability), beginning
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the same: whoever answers practises."""
+        return self.practise(state, asked, correct)
 
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the true success probability on every concept [B, N], or on some, [B * G, M]."""

@@ -19,7 +19,7 @@ def gathered(tensor: Tensor, device: torch.device | str = "cpu") -> Tensor:
     >>> gathered(torch.tensor([1, 2]))
     tensor([1, 2])
     """
-    if not _several():
+    if not _distributed():
         return tensor.detach().cpu()
     return torch.cat(gather_all_tensors(tensor.detach().to(device))).cpu()
 
@@ -30,12 +30,12 @@ def gathered_objects(value: Value) -> list[Value]:
     >>> gathered_objects("one")
     ['one']
     """
-    if not _several():
+    if not _distributed():
         return [value]
     values: list[Value] = [value] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
 
 
-def _several() -> bool:
+def _distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()
