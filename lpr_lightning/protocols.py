@@ -6,14 +6,12 @@ B learners or rows, A candidates, N concepts, M concepts of a goal, L path steps
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.types import Exercise, InteractionBatch, Interactions, PathRequest, Split, State
-
-Batch = TypeVar("Batch", covariant=True)
+from lpr_lightning.types import Exercise, InteractionBatch, Interactions, PathRequest, Split, State, TensorData
 
 
 @runtime_checkable
@@ -166,7 +164,7 @@ class Policy(Protocol):
         ...
 
 
-class Examples(Protocol[Batch]):
+class Examples(Protocol):
     """Training or evaluation examples of one split, from which batches are drawn by index."""
 
     @property
@@ -174,28 +172,28 @@ class Examples(Protocol[Batch]):
         """The length of each example, by which batches are bucketed, [E] int64."""
         ...
 
-    def batch(self, index: Tensor) -> Batch:
+    def batch(self, index: Tensor) -> TensorData:
         """Return the batch of the examples at `index` [B]."""
         ...
 
 
-class Task(Protocol[Batch]):
+class Task(Protocol):
     """Turns answer logs into examples: next-answer sequences, requests for paths, …"""
 
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples[Batch]:
+    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the examples of `split`; `log` holds that split's learners only."""
         ...
 
 
-class Batches(Protocol[Batch]):
+class Batches(Protocol):
     """A loader: batches drawn by index from resident tensors."""
 
     @property
-    def examples(self) -> Examples[Batch]:
+    def examples(self) -> Examples:
         """What the batches are drawn from."""
         ...
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def __iter__(self) -> Iterator[TensorData]: ...
 
     def __len__(self) -> int: ...
 
@@ -206,7 +204,7 @@ class LearnerData(Protocol):
 
     num_concepts: int
     num_items: int
-    task: Task[object]
+    task: Task
 
     @property
     def concept_names(self) -> list[str]:
@@ -242,9 +240,7 @@ class LearnerData(Protocol):
         """Return the answer logs of one split's learners (after `setup`)."""
         ...
 
-    def batches(
-        self, split: Split, task: Task[Batch], batch_size: int, shuffle: bool, across_ranks: bool = True
-    ) -> Batches[Batch]:
+    def batches(self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True) -> Batches:
         """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
         ...
 

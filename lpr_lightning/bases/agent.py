@@ -150,7 +150,7 @@ class Agent(Staged):
 
 
 def points(taught: Rollout, zpd: Tensor) -> Tensor:
-    """Return learning effect, length score, path diversity and ZPD alignment where something is to be learned, [R, 4]."""
+    """Return learning effect, length score, path diversity and ZPD alignment of rows that may still learn, [R, 4]."""
     defined = learning_effect_defined(taught.score_before, taught.score_max)
     effect = learning_effect(taught.score_before, taught.score_after, taught.score_max)
     length = length_score(taught.length, taught.wanted_length, stopped=taught.stopped)
