@@ -357,6 +357,31 @@ class Rollout(TensorData):
     def __len__(self) -> int:
         return self.action.shape[0]
 
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of several rollouts one after another, the shorter ones padded."""
+        longest = max(part.action.shape[1] for part in parts)
+        return super().join([part._longer(longest - part.action.shape[1]) for part in parts])
+
+    def _longer(self, steps: int) -> Self:
+        if not steps:
+            return self
+        session, pad = self.session, torch.nn.functional.pad
+        return replace(
+            self,
+            session=replace(
+                session,
+                concept=pad(session.concept, (0, 0, 0, steps), value=PAD),
+                item=pad(session.item, (0, steps), value=PAD),
+                correct=pad(session.correct, (0, steps)),
+                mask=pad(session.mask, (0, steps)),
+            ),
+            action=pad(self.action, (0, steps), value=PAD),
+            predicted=pad(self.predicted, (0, steps)),
+            gain=pad(self.gain, (0, steps)),
+            log_prob=None if self.log_prob is None else pad(self.log_prob, (0, steps)),
+        )
+
     @property
     def concept(self) -> Tensor:
         """Concepts of each step, [B, L, C] int64, -1 where unused."""

@@ -46,7 +46,8 @@ def rollout(
         draws: random numbers of the requests [B], for answers and for a policy that samples; without them both are
             the likeliest.
         group_size: episodes of each request.
-        horizon: most steps of every episode; None takes the wanted length of each request.
+        horizon: most steps of every episode; None takes the wanted length of each request. Nothing is done where that
+            is 0.
         early_stop: end an episode as soon as the exam is full, as in the public code of the KES protocol.
         sample: let the policy sample its actions by `draws` instead of taking the likeliest.
         model: what the policy may look into; default the simulator itself. Policies that search then plan on a model
@@ -60,7 +61,7 @@ def rollout(
     state, request = repeat_rows(state, group_size), request.repeat(group_size)
     concept = concept.repeat_interleave(group_size, 0)
     draws = None if draws is None else draws.fork(group_size)
-    limit = request.length if horizon is None else torch.full_like(request.length, horizon)
+    limit = request.length if horizon is None else (request.length > 0) * horizon
     targets = _marked(torch.zeros_like(request.targets), concept)
     standing = goal.assess(simulator, state, concept)
     full = standing.score >= standing.best
