@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import gymnasium
 import numpy as np
@@ -64,7 +64,7 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic
     [1.0, 0.0]
     """
 
-    metadata: ClassVar[dict[str, object]] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
 
     @torch.no_grad()
     def __init__(
