@@ -28,7 +28,7 @@ from torch import Tensor
 
 from lpr_lightning.cache import atomic_write
 from lpr_lightning.cli import main as command_line
-from lpr_lightning.functional.grouped_auc import grouped_auc
+from lpr_lightning.functional.bootstrap import grouped_auc
 
 ANSWERS = "answers.safetensors"
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)

@@ -31,7 +31,7 @@ from lpr_lightning.cli import main as command_line
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FIGURES = ("accuracy", "precision", "recall", "f1", "repeat_rate", "label_repeat_rate", "tracing_auc")
-GUESSES = ("bigram", "copy_last", "majority")
+BASELINES = ("bigram", "copy_last", "majority")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def table(results: dict[str, list[dict[str, float]]], options: argparse.Namespac
             ("multi-task, lambda_1 = 1", MULTITASK.name, ""),
             ("paths only, lambda_1 = 0", PATHS_ONLY.name, ""),
             *((label, one.name, "") for label, one in RIVALS.items()),
-            *((guess.replace("_", " "), MULTITASK.name, f"{guess}/") for guess in GUESSES),
+            *((name.replace("_", " "), MULTITASK.name, f"{name}/") for name in BASELINES),
         ],
     )
     section("2. The weight of repeats", [(f"lambda_2 = {weight:g}", one.name, "") for weight, one in REPEATS.items()])
@@ -174,8 +174,8 @@ def draw(results: dict[str, list[dict[str, float]]], path: Path) -> None:
         "λ₁ = 0": mean(results[PATHS_ONLY.name], "accuracy"),
     }
     bars |= {label: mean(results[one.name], "accuracy") for label, one in RIVALS.items()}
-    bars |= {name.replace("_", " "): mean(results[MULTITASK.name], f"{name}/accuracy") for name in GUESSES}
-    colours = ["C0"] * 2 + ["C1"] * len(RIVALS) + ["0.6"] * len(GUESSES)
+    bars |= {name.replace("_", " "): mean(results[MULTITASK.name], f"{name}/accuracy") for name in BASELINES}
+    colours = ["C0"] * 2 + ["C1"] * len(RIVALS) + ["0.6"] * len(BASELINES)
     first.barh(list(bars)[::-1], list(bars.values())[::-1], color=colours[::-1])
     first.set(title="1. Tracing task and baselines", xlabel="accuracy")
     weights = [f"{weight:g}" for weight in REPEATS]

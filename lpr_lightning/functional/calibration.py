@@ -1,4 +1,4 @@
-"""Concept mastery as the mean success over a concept's questions, and how far predictions are from it."""
+"""Concept mastery as the mean success over a concept's questions, and the loss that trains towards it."""
 
 from __future__ import annotations
 
@@ -41,22 +41,3 @@ def soft_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
     if not logit.numel():
         return logit.sum()
     return F.binary_cross_entropy_with_logits(logit, target)
-
-
-def concept_error(mastery: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
-    """Return the mean absolute difference of mastery and target (appendix C), both [..., N]; 0 without any.
-
-    Args:
-        mastery: Predicted by the concept.
-        target: Mean success over the concept's questions.
-        known: True for the concepts that count, [N] or [..., N]; None takes all.
-
-    >>> import torch
-    >>> mastery, target = torch.tensor([[0.5, 0.9, 0.1]]), torch.tensor([[0.4, 0.6, 0.9]])
-    >>> round(float(concept_error(mastery, target, torch.tensor([True, True, False]))), 4)
-    0.2
-    """
-    difference = (mastery - target).abs()
-    if known is not None:
-        difference = difference[known.expand_as(difference)]
-    return difference.sum() / max(difference.numel(), 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
+from lpr_lightning.functional.masked_mean import masked_mean
 
 Level = Literal["token", "sequence"]
 
@@ -62,6 +63,4 @@ def clipped_surrogate(
     ratio = log_ratio.clamp(-_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO).exp()
     surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - low, 1 + high) * gain)
     stopped = ((ratio > 1 + high) & (gain > 0)) | ((ratio < 1 - low) & (gain < 0))
-    count = weight.sum().clamp_min(1)
-    loss = -torch.where(weight, surrogate, 0.0).sum() / count
-    return loss, (stopped & weight).sum() / count
+    return -masked_mean(surrogate, weight), masked_mean(stopped, weight)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lpr_lightning.functional.masked_mean import masked_mean
+
 
 def learning_effect_defined(before: Tensor, maximum: Tensor) -> Tensor:
     """Return True where there was something to learn, E_sup > E_s, [B] bool.
@@ -31,29 +33,26 @@ def learning_effect(before: Tensor, after: Tensor, maximum: Tensor) -> Tensor:
     tensor([ 0.5000, -4.0000,  0.0000])
     """
     defined = learning_effect_defined(before, maximum)
-    room = torch.where(defined, maximum - before, 1.0)
-    return torch.where(defined, (after - before) / room, 0.0)
+    missing = torch.where(defined, maximum - before, 1.0)
+    return torch.where(defined, (after - before) / missing, 0.0)
 
 
-def soft_gain(before: Tensor, after: Tensor, targets: Tensor, min_room: float = 0.01) -> Tensor:
+def soft_gain(before: Tensor, after: Tensor, targets: Tensor, least_missing: float = 0.01) -> Tensor:
     """Return the share of the missing mean mastery of the targets that was gained, [B].
 
     Ours, not the paper's: a dense companion of eq. 1, (after - before) / (1 - before) of the mean over the targets. A
-    room under `min_room` counts as `min_room`, so that learners who know it all do not give boundless values. 0 where
-    there are no targets.
+    divisor under `least_missing` counts as `least_missing`, so that learners who master all do not give boundless
+    values. 0 where there are no targets.
 
     Args:
         before: mastery before the path, [B, N] in [0, 1].
         after: mastery after the path, [B, N] in [0, 1].
-        targets: the concepts wanted, [B, N] bool.
-        min_room: smallest divisor.
+        targets: the target concepts, [B, N] bool.
+        least_missing: smallest divisor.
 
     >>> soft_gain(torch.tensor([[0.2, 0.9]]), torch.tensor([[0.6, 0.1]]), torch.tensor([[True, False]]))
     tensor([0.5000])
     """
-    weight = targets.to(before.dtype)
-    count = weight.sum(1).clamp_min(1)
-    start = (before * weight).sum(1) / count
-    end = (after * weight).sum(1) / count
-    gain = (end - start) / (1 - start).clamp_min(min_room)
+    start, end = masked_mean(before, targets, 1), masked_mean(after, targets, 1)
+    gain = (end - start) / (1 - start).clamp_min(least_missing)
     return torch.where(targets.any(1), gain, 0.0)

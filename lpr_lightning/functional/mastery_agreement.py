@@ -46,8 +46,9 @@ def mastery_agreement(mastery: Tensor, correct: Tensor, concept: Tensor) -> Tens
     """Return the share of pairs of learners whose order of mastery their later answers confirm, a scalar in [0, 1].
 
     The mean over concepts of the AUC within each concept, weighted by its pairs; a concept that everybody answers
-    alike has none. 0.5 is chance, and the value where there is no pair at all. Unlike an AUC over all answers it
-    cannot be raised by telling easy concepts from hard ones: only learners are compared, on one concept at a time.
+    alike has none. 0.5 is chance, and the value where there is no pair at all; NaN if mastery is not finite. Unlike an
+    AUC over all answers it cannot be raised by telling easy concepts from hard ones: only learners are compared, on one
+    concept at a time.
 
     Relation to the degree of agreement (DOA; Wang et al. 2020, Neural Cognitive Diagnosis), which asks the same:
     1. DOA compares two learners' answers to the same question, this one to the same concept, whatever the question.
@@ -67,6 +68,8 @@ def mastery_agreement(mastery: Tensor, correct: Tensor, concept: Tensor) -> Tens
     """
     if not len(concept):
         return mastery.new_full((), 0.5, dtype=torch.float32)
+    if not bool(mastery.isfinite().all()):
+        return mastery.new_full((), torch.nan, dtype=torch.float32)
     agree, pairs = agreement_by_concept(mastery, correct, concept, int(concept.max()) + 1)
     return torch.where(pairs.sum() > 0, agree.sum() / pairs.sum().clamp_min(1), 0.5).float()
 

@@ -32,11 +32,11 @@ def non_dominated(points: Tensor) -> Tensor:
 def hypervolume(points: Tensor, reference: Sequence[float] | Tensor) -> Tensor:
     """Return the volume between the reference point and the front of `points`, a scalar from 0 on.
 
-    Exact. Points that are not above the reference in every objective add nothing.
+    Exact. Points that are not above the reference in every objective add nothing; NaN if a point holds a NaN.
 
     Args:
-        points: values, [B, M], larger is better.
-        reference: a point that is worse than all that counts, M values.
+        points: values, [R, M], larger is better.
+        reference: the corner that volume is measured from, the worst value that counts in each objective, M values.
 
     Raises:
         SettingError: the reference has another number of values than the points.
@@ -47,8 +47,8 @@ def hypervolume(points: Tensor, reference: Sequence[float] | Tensor) -> Tensor:
     corner = torch.as_tensor(reference, dtype=torch.float64).cpu()
     if corner.numel() != points.shape[-1]:
         raise SettingError("reference", corner.tolist(), f"{points.shape[-1]} values, one for each objective")
-    volume = 0.0
-    if points.shape[0]:
+    volume = torch.nan if bool(points.isnan().any()) else 0.0
+    if points.shape[0] and volume == 0.0:
         volume = float(moocore.hypervolume(_array(points), ref=corner.numpy(), maximise=True))
     return torch.tensor(volume, device=points.device)
 

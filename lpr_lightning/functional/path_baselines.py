@@ -1,4 +1,4 @@
-"""Plain guesses of the concepts that a learner takes up next: what every learned path has to beat."""
+"""Baselines for the concepts that a learner takes up next: what every learned path has to beat."""
 
 from __future__ import annotations
 

@@ -1,11 +1,9 @@
 """How often a path repeats its concepts: counted, expected, and as losses that have a gradient.
 
 A path's steps are drawn from distributions p_1 … p_L over concepts. The number of repeats L - |unique| has no
-gradient (arXiv 2507.05295, eq. 7, leaves open how it is trained). Three functions of the distributions stand in for it:
-
-    hinge <= expected <= pairwise,
-
-all three equal to the count where every p is one-hot and no concept comes more than twice.
+gradient (arXiv 2507.05295, eq. 7, leaves open how it is trained). Two functions of the distributions stand in for it:
+`expected_repeats` <= `pairwise_repeats`, both equal to the count where every p is one-hot and no concept comes more
+than twice.
 """
 
 from __future__ import annotations
@@ -63,19 +61,6 @@ def expected_repeats(probability: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     probability = _real(probability, mask)
     return (probability.sum(1) - 1 + (1 - probability).prod(1)).sum(-1)
-
-
-def hinge_repeats(probability: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return L - sum_c min(1, sum_t p_tc), a lower bound of the expected count, [B].
-
-    Args:
-        probability: as for `pairwise_repeats`.
-        mask: as for `pairwise_repeats`.
-
-    >>> hinge_repeats(torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]]]))
-    tensor([1.5000])
-    """
-    return (_real(probability, mask).sum(1) - 1).clamp_min(0).sum(-1)
 
 
 def excess_repeats(repeats: Tensor, label: Tensor) -> Tensor:

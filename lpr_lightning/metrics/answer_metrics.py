@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
-from torchmetrics.utilities import dim_zero_cat
 
 from lpr_lightning.errors import SettingError
+from lpr_lightning.metrics.row_metric import RowMetric
 
 
-class AnswerMetrics(Metric):
+class AnswerMetrics(RowMetric):
     """AUC, accuracy, calibration error and Brier score of predicted answers.
 
     `compute` returns scalars: `auc`, exact, never binned; `accuracy` at 0.5; `ece`, the mean gap between predicted and
-    observed success over equal bins, weighted by their size; `brier`, the mean squared error. Every prediction is kept
-    until `compute`, so figures over several processes are exact. With answers of one kind only, `auc` is 0.5; without
-    any answer the others are 0.
+    observed success over equal bins, weighted by their size; `brier`, the mean squared error. With answers of one class
+    only, `auc` is 0.5; without any answer the others are 0. All four are NaN if a prediction is not finite. With
+    `by_step` there is also `auc_step_1` for the answers in the first column of each batch, and so on.
 
     Args:
         bins: bins of the calibration error.
+        by_step: report the AUC of each column of [B, L] predictions too.
 
     Raises:
         SettingError: `bins` is below 1.
@@ -31,42 +31,61 @@ class AnswerMetrics(Metric):
     {'auc': 1.0, 'accuracy': 1.0, 'ece': 0.15, 'brier': 0.025}
     """
 
-    full_state_update = False
-    is_differentiable = False
-    probability: list[Tensor]
-    target: list[Tensor]
-
-    def __init__(self, bins: int = 15) -> None:
-        super().__init__()
+    def __init__(self, bins: int = 15, by_step: bool = False) -> None:
+        super().__init__(columns=3 if by_step else 2)
         if bins < 1:
             raise SettingError("bins", bins, "a whole number from 1 on")
-        self.bins = bins
-        self.add_state("probability", default=[], dist_reduce_fx="cat")
-        self.add_state("target", default=[], dist_reduce_fx="cat")
+        self.bins, self.by_step = bins, by_step
 
     def update(self, probability: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
         """Add predictions.
 
         Args:
-            probability: of success, any shape, in [0, 1].
+            probability: of success, any shape, in [0, 1]; the last axis counts the steps.
             target: answers of the same shape, 1 is success (0.5 and above counts as 1).
             mask: True where there is an answer, same shape; None takes all.
         """
-        keep = torch.ones_like(target, dtype=torch.bool) if mask is None else mask.bool()
-        self.probability.append(probability.detach()[keep].float())
-        self.target.append((target.detach()[keep] >= 0.5).float())
+        counted = torch.ones_like(target, dtype=torch.bool) if mask is None else mask.bool()
+        columns = [probability[counted], target[counted] >= 0.5]
+        if self.by_step:
+            step = torch.arange(target.shape[-1], device=target.device)
+            columns.append(step.expand_as(target)[counted])
+        self.store(*columns)
 
     def compute(self) -> dict[str, Tensor]:
         """Return all figures as scalars."""
-        none = torch.zeros((), device=self.device)
-        if (isinstance(self.probability, list) and not self.probability) or not len(dim_zero_cat(self.probability)):
-            return {"auc": none + 0.5, "accuracy": none, "ece": none, "brier": none}
-        probability, target = dim_zero_cat(self.probability), dim_zero_cat(self.target)
-        answer = target.long()
-        one_kind = bool((answer == answer[0]).all())
+        probability, target, *step = self.rows().T.contiguous().unbind()
+        figures = {"auc": exact_auc(probability, target), **self._errors(probability, target)}
+        for number in range(int(step[0].max()) + 1 if step and len(step[0]) else 0):
+            here = step[0] == number
+            figures[f"auc_step_{number + 1}"] = exact_auc(probability[here], target[here])
+        return figures
+
+    def _errors(self, probability: Tensor, target: Tensor) -> dict[str, Tensor]:
+        names = ("accuracy", "ece", "brier")
+        if not len(probability):
+            return dict.fromkeys(names, probability.new_zeros(()))
+        if not bool(probability.isfinite().all()):
+            return dict.fromkeys(names, probability.new_full((), torch.nan))
         return {
-            "auc": none + 0.5 if one_kind else binary_auroc(probability, answer, thresholds=None),
-            "accuracy": ((probability >= 0.5) == answer.bool()).float().mean(),
-            "ece": binary_calibration_error(probability, answer, n_bins=self.bins, norm="l1"),
+            "accuracy": ((probability >= 0.5) == target.bool()).float().mean(),
+            "ece": binary_calibration_error(probability, target.long(), n_bins=self.bins, norm="l1"),
             "brier": (probability - target).square().mean(),
         }
+
+
+def exact_auc(probability: Tensor, target: Tensor) -> Tensor:
+    """Return the area under the ROC curve, a scalar: 0.5 with answers of one class, NaN if a prediction is not finite.
+
+    Args:
+        probability: of success, [R].
+        target: answers, [R] of 0 and 1.
+
+    >>> exact_auc(torch.tensor([0.9, 0.2, 0.9]), torch.tensor([1.0, 0.0, 0.0]))
+    tensor(0.7500)
+    """
+    if not bool(probability.isfinite().all()):
+        return probability.new_full((), torch.nan)
+    if bool((target == target[:1]).all()):
+        return probability.new_full((), 0.5)
+    return binary_auroc(probability, target.long(), thresholds=None)

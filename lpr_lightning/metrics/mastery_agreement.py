@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lpr_lightning.functional.mastery_agreement import mastery_agreement
+from lpr_lightning.metrics.row_metric import RowMetric
 
 
-class MasteryAgreement(Metric):
+class MasteryAgreement(RowMetric):
     """Share of pairs of learners, of whom one later answers a concept right and one wrong, that mastery orders so.
 
-    See `functional.mastery_agreement`, also for the relation to DOA. Pairs are made over all batches and processes:
-    every row is kept until `compute`, concepts as floating numbers as the rest, since a process without rows gathers
-    floating ones. Without any pair it is 0.5.
+    See `functional.mastery_agreement`, also for the relation to DOA. Pairs are made over all batches and processes.
+    Without any pair it is 0.5.
 
+    >>> import torch
     >>> metric = MasteryAgreement()
     >>> metric.update(torch.tensor([0.9, 0.5]), torch.tensor([1.0, 1.0]), torch.tensor([0, 0]))
     >>> metric.update(torch.tensor([0.7, 0.8]), torch.tensor([0.0, 0.0]), torch.tensor([0, 1]))
@@ -24,17 +22,10 @@ class MasteryAgreement(Metric):
     tensor(0.5000)
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
-    mastery: list[Tensor]
-    correct: list[Tensor]
-    concept: list[Tensor]
 
     def __init__(self) -> None:
-        super().__init__()
-        for state in ("mastery", "correct", "concept"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
+        super().__init__(columns=3)
 
     def update(self, mastery: Tensor, correct: Tensor, concept: Tensor) -> None:
         """Add one row for each learner and concept.
@@ -44,13 +35,9 @@ class MasteryAgreement(Metric):
             correct: the learner's first answer to the concept after that point, [R].
             concept: its number, [R] int64.
         """
-        self.mastery.append(mastery.detach().float())
-        self.correct.append(correct.detach().float())
-        self.concept.append(concept.detach().float())
+        self.store(mastery, correct, concept)
 
     def compute(self) -> Tensor:
         """Return the agreement, a scalar in [0, 1]."""
-        if isinstance(self.mastery, list) and not self.mastery:
-            return torch.full((), 0.5, device=self.device)
-        mastery, correct, concept = (dim_zero_cat(rows).cpu() for rows in (self.mastery, self.correct, self.concept))
+        mastery, correct, concept = self.rows().cpu().unbind(1)
         return mastery_agreement(mastery, correct, concept.long()).to(self.device)

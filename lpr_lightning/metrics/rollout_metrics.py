@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.bootstrap import bootstrap_mean_interval
 from lpr_lightning.functional.diversity import path_diversity
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.functional.length import length_score
+from lpr_lightning.metrics.row_metric import RowMetric
 from lpr_lightning.types import Rollout
 
 
-class RolloutMetrics(Metric):
+class RolloutMetrics(RowMetric):
     """Learning effect, fit of the length and diversity of paths.
 
     `compute` returns scalars: `learning_effect` (mean of E_p, IB-GRPO eq. 1, unclamped, as the paper reports it),
@@ -25,8 +23,7 @@ class RolloutMetrics(Metric):
     the number of rows where there was something to learn. The other rows are left out of all `learning_effect`
     figures, but not of the rest. What has no rows is 0.
 
-    Every row is kept until `compute`, so figures over several processes are exact. The bootstrap takes the same rows
-    for every policy judged on the same learners in the same order with the same seed.
+    The bootstrap takes the same rows for every policy judged on the same learners in the same order with the same seed.
 
     Args:
         bootstrap: number of resamples, 0 for none (low and high then equal the mean).
@@ -36,35 +33,21 @@ class RolloutMetrics(Metric):
         SettingError: a negative number of resamples.
     """
 
-    full_state_update = False
-    is_differentiable = False
-    before: list[Tensor]
-    after: list[Tensor]
-    maximum: list[Tensor]
-    length_score: list[Tensor]
-    diversity: list[Tensor]
-    length: list[Tensor]
-
     def __init__(self, bootstrap: int = 1000, seed: int = 0) -> None:
-        super().__init__()
+        super().__init__(columns=6)
         if bootstrap < 0:
             raise SettingError("bootstrap", bootstrap, "a number of resamples from 0 on")
         self.bootstrap, self.seed = bootstrap, seed
-        for state in ("before", "after", "maximum", "length_score", "diversity", "length"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, rollout: Rollout) -> None:
-        """Add the rows of a roll-out."""
-        self.before.append(rollout.score_before.detach().float())
-        self.after.append(rollout.score_after.detach().float())
-        self.maximum.append(rollout.score_max.detach().float())
-        self.length_score.append(length_score(rollout.length, rollout.wanted_length).float())
-        self.diversity.append(path_diversity(rollout.path).float())
-        self.length.append(rollout.length.float())
+        """Add the rows of a rollout; a path that stopped with every target mastered may be shorter than was wanted."""
+        fit = length_score(rollout.length, rollout.wanted_length, rollout.stopped)
+        diversity = path_diversity(rollout.action)
+        self.store(rollout.score_before, rollout.score_after, rollout.score_max, fit, diversity, rollout.length)
 
     def compute(self) -> dict[str, Tensor]:
         """Return all figures as scalars."""
-        before, after, maximum = (self._rows(state) for state in (self.before, self.after, self.maximum))
+        before, after, maximum, fit, diversity, length = self.rows().unbind(1)
         defined = learning_effect_defined(before, maximum)
         before, after, maximum = before[defined], after[defined], maximum[defined]
         effect = learning_effect(before, after, maximum)
@@ -79,16 +62,11 @@ class RolloutMetrics(Metric):
             "learning_effect_ratio": (after - before).sum() / (maximum - before).sum() if len(effect) else mean,
             "learning_effect_low": low,
             "learning_effect_high": high,
-            "length_score": _mean(self._rows(self.length_score)),
-            "path_diversity": _mean(self._rows(self.diversity)),
-            "path_length": _mean(self._rows(self.length)),
+            "length_score": _mean(fit),
+            "path_diversity": _mean(diversity),
+            "path_length": _mean(length),
             "sessions": defined.sum().float(),
         }
-
-    def _rows(self, state: list[Tensor] | Tensor) -> Tensor:
-        if isinstance(state, list) and not state:
-            return torch.zeros(0, device=self.device)
-        return dim_zero_cat(state)
 
 
 def _mean(value: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.path_baselines import bigram_path, bigram_successors, copy_last
 from lpr_lightning.functional.repeats import excess_repeats, expected_repeats, pairwise_repeats
 from lpr_lightning.hparams import arguments
-from lpr_lightning.metrics.path_figures import GUESSES, PathFigures
+from lpr_lightning.metrics.path_metrics import BASELINES, PathFigures
 from lpr_lightning.nets.multitask_lstm import Cell, Decoder, MultiTaskNet
 from lpr_lightning.simulators.expected_gain import expected_gain
 from lpr_lightning.simulators.kes import KESSimulator
@@ -32,9 +32,9 @@ class MultiTaskLSTM(LightningModule):
 
     A shared LSTM reads the history; a path branch says L concepts, a tracing branch the success at each of them. The
     loss is L_total = CE + lambda_1 BCE + lambda_2 L_rep. Batches are `LoggedPaths` (task `NextPaths`); evaluation steps
-    return `{"path", "answers"}`. Beside every figure of paths stand those of three plain guesses under
-    `<stage>/<guess>/`: staying with the last concept (`copy_last`), the likeliest successor again and again (`bigram`,
-    fitted on training learners) and the commonest concept (`majority`). Satisfies `KnowledgeTracer`.
+    return `{"path", "answers"}`. Beside every figure of paths stand those of three baselines under
+    `<stage>/<baseline>/`: staying with the last concept (`copy_last`), the likeliest successor again and again
+    (`bigram`, fitted on training learners) and the commonest concept (`majority`). Satisfies `KnowledgeTracer`.
 
     With `decoder="shared"`, `lambda_tracing=0` and `lambda_repeat=0` this is the plain RNN or LSTM (by `cell`) that the
     paper compares with; with `decoder="autoregressive"` and both zero it is Seq2Seq.
@@ -263,19 +263,19 @@ class MultiTaskLSTM(LightningModule):
         length, settings = batch.path.shape[1], self.hparams
         path = self.net.recommend(state, last, length, settings["beam_width"], settings["no_repeat"])
         probability = self.net.trace(state, batch.path).sigmoid()
-        guesses = {"": path, "copy_last": copy_last(last.clamp_min(0), length)}
+        paths = {"": path, "copy_last": copy_last(last.clamp_min(0), length)}
         if self._connected:
-            guesses["bigram"] = bigram_path(self.successors, last, length, settings["no_repeat"])
-            guesses["majority"] = self.commonest.expand_as(path)
-        figures.update(guesses, batch.path, probability, batch.future.correct)
+            paths["bigram"] = bigram_path(self.successors, last, length, settings["no_repeat"])
+            paths["majority"] = self.commonest.expand_as(path)
+        figures.update(paths, batch.path, probability, batch.future.correct)
         future = batch.future
         learner = future.learner[:, None].expand_as(future.item)
         rows = (part.flatten(0, 1) for part in (probability, future.correct, future.concept, future.item, learner))
         return {"path": path, "answers": Answers(*rows)}
 
     def _report(self, stage: str, figures: PathFigures) -> None:
-        guesses = GUESSES if self._connected else ("copy_last",)
-        for name, value in figures.compute(guesses, by_step=stage == "test").items():
+        baselines = BASELINES if self._connected else ("copy_last",)
+        for name, value in figures.compute(baselines, by_step=stage == "test").items():
             shown = stage == "val" and name in ("accuracy", "repeat_rate")
             self.log(f"{stage}/{name}", value, prog_bar=shown, sync_dist=True)
         figures.reset()

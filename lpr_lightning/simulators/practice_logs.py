@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.simulators.true_learners import TrueLearners
-from lpr_lightning.types import Interactions
+from lpr_lightning.types import Exercise, Interactions
 
 STAY_WRONG, STAY_RIGHT = 0.8, 0.5
 """Chance of another exercise of the same concept after a wrong and after a right answer: runs of two to five."""
@@ -45,10 +45,9 @@ def practice_log(learners: TrueLearners, shortest: int, longest: int, seed: int)
         concept = torch.where(stay, concept, chosen) if step else chosen
         which = (torch.rand(count, generator=generator) * items[concept]).long()
         item = concept + learners.num_concepts * which
-        difficulty = learners.item_difficulty[item]
-        chance = learners.success(state, concept, difficulty)
-        correct = (torch.rand(count, generator=generator) < chance).float()
-        state = learners.practise(state, concept, difficulty, correct)
+        asked = Exercise(concept[:, None], item)
+        correct = (torch.rand(count, generator=generator) < learners.predict(state, asked)).float()
+        state = learners.practise(state, asked, correct)
         stand = (stand + pace * torch.where(correct > 0, 1.0, FAILING)).clamp_max(learners.num_concepts)
         steps.append(torch.stack([item, concept, correct.long()], 1))
     mask = torch.arange(longest) < length[:, None]

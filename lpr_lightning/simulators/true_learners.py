@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 
+from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments, built
+from lpr_lightning.simulators.actions import ActionSet, ConceptActions
 from lpr_lightning.simulators.synthetic_world import build_world
-from lpr_lightning.types import PAD, PathRequest, SimulatorState
+from lpr_lightning.types import Exercise, PathRequest, State
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Learning:
 
     def __post_init__(self) -> None:
         for name in ("zone", "gate", "discrimination"):
-            if getattr(self, name) <= 0:
-                raise SettingError(name, getattr(self, name), "a number above 0")
+            if vars(self)[name] <= 0:
+                raise SettingError(name, vars(self)[name], "a number above 0")
         if self.rate < 0:
             raise SettingError("rate", self.rate, "a number of at least 0")
         for name in ("wrong_share", "forgetting", "guess", "slip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingError(name, getattr(self, name), "a share between 0 and 1")
+            if not 0 <= vars(self)[name] <= 1:
+                raise SettingError(name, vars(self)[name], "a share between 0 and 1")
         if self.guess + self.slip >= 1:
             raise SettingError("guess", self.guess, f"less than 1 - slip = {1 - self.slip}")
 
@@ -66,22 +67,22 @@ class TrueLearners(HyperparametersMixin, nn.Module):
 
     `start` replays the request's history from the learner's own beginning, so that the state is the learner's true
     one, provided that the history is whole (not cut by `max_history`). Learners outside the world (-1) begin at the
-    population's mean. Of an answer with several concepts the first counts.
+    population's mean. An exercise on a concept at large is of the concept's own difficulty, a question of the world
+    of its own. Of an answer with several concepts the first counts.
 
     Args:
         num_concepts: concepts, five to a topic.
         num_items: exercises, spread evenly over the concepts.
         num_learners: learners in the world.
         learning: how learners answer and learn; None for the defaults.
-        exam: "soft" sums the true success probabilities of the targets, "hard" counts those of `threshold` or more.
-        threshold: success probability from which a concept counts as mastered.
         deterministic: answer rightly where the success probability is at least .5, instead of drawing.
+        actions: what may be recommended; default the concepts.
         world_seed: seed of the world.
 
-    >>> learners = TrueLearners(num_concepts=10, num_items=20, num_learners=3, deterministic=True)
-    >>> state = learners.begin(torch.tensor([0, 1]))
-    >>> after, answer, chance = learners.step(state, torch.tensor([0, -1]))
-    >>> bool(learners.mastery(after)[0, 0] > chance[0]), bool((after[0][1] == state[0][1]).all())
+    >>> learners = TrueLearners(num_concepts=10, num_items=20, num_learners=3)
+    >>> state, asked = learners.begin(torch.tensor([0, 1])), Exercise.of_concepts(torch.tensor([0, -1]))
+    >>> after = learners.practise(state, asked, torch.tensor([1.0, 0.0]))
+    >>> bool(learners.mastery(after)[0, 0] > learners.mastery(state)[0, 0]), bool((after[0][1] == state[0][1]).all())
     (True, True)
 
     Raises:
@@ -94,7 +95,6 @@ class TrueLearners(HyperparametersMixin, nn.Module):
     ability: Tensor
     needs: Tensor
     prerequisites: Tensor
-    _generator: torch.Generator
 
     def __init__(
         self,
@@ -102,110 +102,95 @@ class TrueLearners(HyperparametersMixin, nn.Module):
         num_items: int = 150,
         num_learners: int = 600,
         learning: Learning | None = None,
-        exam: Literal["soft", "hard"] = "soft",
-        threshold: float = 0.5,
         deterministic: bool = False,
+        actions: ActionSet | None = None,
         world_seed: int = 0,
     ) -> None:
         super().__init__()
+        actions = built(actions, ActionSet)
         self.save_hyperparameters(arguments(locals()), logger=False)
         if num_concepts < 2:
             raise SettingError("num_concepts", num_concepts, "at least 2")
         if num_items < num_concepts:
-            raise SettingError(
-                "num_items", num_items, f"at least num_concepts={num_concepts}", "each concept needs an item"
-            )
+            allowed = f"at least num_concepts={num_concepts}"
+            raise SettingError("num_items", num_items, allowed, "each concept needs an item")
         if num_learners < 1:
             raise SettingError("num_learners", num_learners, "at least 1")
-        if exam not in ("soft", "hard"):
-            raise SettingError("exam", exam, "'soft' or 'hard'")
-        if not 0 < threshold < 1:
-            raise SettingError("threshold", threshold, "a probability between 0 and 1")
         self.num_concepts, self.num_items, self.num_learners = num_concepts, num_items, num_learners
-        self.learning = built(learning) or Learning()
-        self.exam_kind, self.threshold, self.deterministic = exam, threshold, deterministic
+        self.learning = built(learning, Learning) or Learning()
+        self.deterministic = deterministic
+        self.actions: ActionSet = actions or ConceptActions(num_concepts)
         self.world = build_world(num_concepts, num_items, num_learners, world_seed)
         needs = torch.zeros(num_concepts, num_concepts, dtype=torch.bool)
         needs[self.world.prerequisites[:, 1], self.world.prerequisites[:, 0]] = True
         self.register_buffer("needs", needs, persistent=False)
         for name in ("difficulty", "item_difficulty", "item_concept", "ability", "prerequisites"):
-            self.register_buffer(name, getattr(self.world, name), persistent=False)
-        self.seed(world_seed)
+            self.register_buffer(name, vars(self.world)[name], persistent=False)
 
-    def begin(self, learner: Tensor) -> SimulatorState:
-        """Return the state of learners [B] before any answer; strangers' is the population's mean."""
+    def begin(self, learner: Tensor) -> State:
+        """Return the state of learners [B] before any answer; unseen learners start at the population's mean."""
         known = (learner >= 0) & (learner < self.num_learners)
         own = self.ability[torch.where(known, learner, 0)]
         ability = torch.where(known[:, None], own, self.ability.mean(0))
         return ability, ability
 
-    def start(self, request: PathRequest) -> SimulatorState:
+    def start(self, request: PathRequest) -> State:
         """Return the learners' true states after their histories."""
         history = request.history
         state = self.begin(request.learner)
-        concepts = torch.where(history.mask, history.concept[..., 0], PAD)
-        difficulty = self._item_difficulty(history.item, concepts)
-        for concept, hard, correct in zip(concepts.unbind(1), difficulty.unbind(1), history.correct.unbind(1)):
-            state = self.practise(state, concept, hard, correct)
+        for step in range(history.mask.shape[1]):
+            state = self.practise(state, history.asked(step), history.correct[:, step])
         return state
 
-    def step(self, state: SimulatorState, concept: Tensor) -> tuple[SimulatorState, Tensor, Tensor]:
-        """Let each learner answer an exercise of the concept's own difficulty, and learn from it."""
-        active = concept != PAD
-        difficulty = self.difficulty[concept.clamp_min(0)]
-        chance = self.success(state, concept, difficulty)
-        answer = chance >= 0.5 if self.deterministic else self.draw(chance)
-        answer = (answer & active).to(chance)
-        return self.practise(state, concept, difficulty, answer), answer, torch.where(active, chance, 0.0)
+    def predict(self, state: State, asked: Exercise) -> Tensor:
+        """Return the true success probability, [B] or [B, A]."""
+        concept, difficulty = self._asked(asked)
+        return self._chance(state[0].gather(1, concept.clamp_min(0)) - difficulty).view(asked.shape)
 
-    def exam(self, state: SimulatorState, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the exam score on `targets` [B, N], soft or hard, and the number of targets; nobody learns."""
-        mastery = self.mastery(state)
-        passed = mastery if self.exam_kind == "soft" else (mastery >= self.threshold).to(mastery)
-        return (passed * targets).sum(1), targets.sum(1).to(mastery)
+    def respond(self, probability: Tensor, draws: Draws | None) -> Tensor:
+        """Return right answers with these probabilities; the likeliest where deterministic, or without draws."""
+        likeliest = self.deterministic or draws is None
+        chance = 0.5 if likeliest or draws is None else draws.uniform(*probability.shape[1:])
+        return ((probability >= chance) if likeliest else (probability > chance)).to(probability)
 
-    def mastery(self, state: SimulatorState) -> Tensor:
-        """Return the true success probability on every concept, [B, N]."""
-        return self._chance(state[0] - self.difficulty)
-
-    def success(self, state: SimulatorState, concept: Tensor, difficulty: Tensor) -> Tensor:
-        """Return the true success probability [B] on exercises of `concept` [B] and `difficulty` [B]."""
-        own = state[0].gather(1, concept.clamp_min(0)[:, None]).squeeze(1)
-        return self._chance(own - difficulty)
-
-    def practise(self, state: SimulatorState, concept: Tensor, difficulty: Tensor, correct: Tensor) -> SimulatorState:
-        """Return the state after one answer each; rows whose concept is -1 stay as they are."""
-        ability, beginning = state
-        place = concept.clamp_min(0)[:, None]
+    def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after one answer each; rows that are asked nothing stay as they are."""
+        concept, difficulty = self._asked(asked)
+        count = concept.shape[1]
+        place, difficulty = concept.reshape(-1, 1), difficulty.reshape(-1)
+        ability, beginning = (part.repeat_interleave(count, 0) if count > 1 else part for part in state)
+        going, place = place >= 0, place.clamp_min(0)
         own = ability.gather(1, place).squeeze(1)
         zone = torch.exp(-((own - difficulty) / self.learning.zone).square() / 2)
-        effort = self.learning.wrong_share + (1 - self.learning.wrong_share) * correct
-        grown = own + self.learning.rate * zone * self.gate(state, concept) * effort
+        effort = self.learning.wrong_share + (1 - self.learning.wrong_share) * correct.reshape(-1)
+        grown = own + self.learning.rate * zone * self.gate(ability, place.squeeze(1)) * effort
         faded = ability - self.learning.forgetting * (ability - beginning)
-        practised = faded.scatter(1, place, grown[:, None])
-        return torch.where((concept != PAD)[:, None], practised, ability), beginning
+        return torch.where(going, faded.scatter(1, place, grown[:, None]), ability), beginning
 
-    def gate(self, state: SimulatorState, concept: Tensor) -> Tensor:
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the same: whoever answers practises."""
+        return self.practise(state, asked, correct)
+
+    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
+        """Return the true success probability on every concept [B, N], or on some, [B * G, M]."""
+        if concept is None:
+            return self._chance(state[0] - self.difficulty)
+        concept = concept.repeat_interleave(len(state[0]) // max(len(concept), 1), 0)
+        return self._chance(state[0].gather(1, concept) - self.difficulty[concept])
+
+    def gate(self, ability: Tensor, concept: Tensor) -> Tensor:
         """Return how far the prerequisites of `concept` [B] hold, [B] in [0, 1]: as far as the weakest."""
-        held = torch.sigmoid(self.learning.gate * (state[0] - self.difficulty))
-        return held.masked_fill(~self.needs[concept.clamp_min(0)], 1.0).amin(1)
-
-    def draw(self, chance: Tensor) -> Tensor:
-        """Return True with probability `chance`, from the simulator's own random numbers."""
-        if self._generator.device != chance.device:
-            self._generator = torch.Generator(chance.device).manual_seed(self._seed)
-        return torch.rand(chance.shape, generator=self._generator, device=chance.device) < chance
-
-    def seed(self, seed: int) -> None:
-        """Restart the simulator's own random numbers."""
-        self._seed = seed
-        self._generator = torch.Generator(self.difficulty.device).manual_seed(seed)
+        held = torch.sigmoid(self.learning.gate * (ability - self.difficulty))
+        return held.masked_fill(~self.needs[concept], 1.0).amin(1)
 
     def _chance(self, gap: Tensor) -> Tensor:
         kind = self.learning
         return kind.guess + (1 - kind.guess - kind.slip) * torch.sigmoid(kind.discrimination * gap)
 
-    def _item_difficulty(self, item: Tensor, concept: Tensor) -> Tensor:
+    def _asked(self, asked: Exercise) -> tuple[Tensor, Tensor]:
+        """Return concept (-1 where nothing is asked) and difficulty of exercises, [B, A]."""
+        asked = asked.candidates()
+        concept, item = asked.concept[..., 0], asked.item
         known = (item >= 0) & (item < self.num_items)
         own = self.item_difficulty[torch.where(known, item, 0)]
-        return torch.where(known, own, self.difficulty[concept.clamp_min(0)])
+        return concept, torch.where(known, own, self.difficulty[concept.clamp_min(0)])

@@ -33,8 +33,8 @@ def slow_advantage(
     size = len(rewards)
     columns = [list(column) for column in zip(*rewards, strict=True)]
     if normalize == "group_minmax":
-        kept = [column for column in columns if max(column) > min(column)]
-        columns = [[(v - min(column)) / (max(column) - min(column)) for v in column] for column in kept]
+        varied = [column for column in columns if max(column) > min(column)]
+        columns = [[(v - min(column)) / (max(column) - min(column)) for v in column] for column in varied]
     if size < 2 or not columns:
         return [0.0] * size
     fitness = []

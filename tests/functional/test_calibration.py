@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpr_lightning.functional.calibration import concept_error, mean_over_questions, soft_cross_entropy
+from lpr_lightning.functional.calibration import mean_over_questions, soft_cross_entropy
 
 
 def test_a_hand_computed_case() -> None:
@@ -20,8 +20,6 @@ def test_a_hand_computed_case() -> None:
     loss = soft_cross_entropy(torch.tensor([math.log(3.0)]), torch.tensor([0.4]))
     expected = -(0.4 * math.log(0.75) + 0.6 * math.log(0.25))
     assert math.isclose(float(loss), expected, rel_tol=1e-6)
-    error = concept_error(torch.tensor([[0.5, 0.9, 0.1]]), target, torch.tensor([True, False, True]))
-    assert math.isclose(float(error), (0.1 + 0.5) / 2, rel_tol=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -39,18 +37,13 @@ def test_they_equal_slow_loops(seed: int, states: int, questions: int, groups: i
     target = mean_over_questions(torch.from_numpy(probability), question, group, groups)
     np.testing.assert_allclose(target.numpy(), expected, atol=1e-12)
 
-    logit, mastery = random.normal(size=(states, groups)), random.random((states, groups))
+    logit = random.normal(size=(states, groups))
     losses = [
         -(t * math.log(1 / (1 + math.exp(-x))) + (1 - t) * math.log(1 - 1 / (1 + math.exp(-x))))
         for x, t in zip(logit.ravel(), expected.ravel())
     ]
     loss = soft_cross_entropy(torch.from_numpy(logit), target)
     np.testing.assert_allclose(float(loss), sum(losses) / len(losses), rtol=1e-9)
-
-    known = np.asarray(member.any(axis=1))
-    gaps = [abs(mastery[s, c] - expected[s, c]) for s in range(states) for c in range(groups) if known[c]]
-    error = concept_error(torch.from_numpy(mastery), target, torch.from_numpy(known))
-    np.testing.assert_allclose(float(error), sum(gaps) / max(len(gaps), 1), atol=1e-12)
 
 
 def test_the_gradient_is_prediction_minus_target() -> None:
@@ -63,4 +56,3 @@ def test_the_gradient_is_prediction_minus_target() -> None:
 def test_nothing_gives_zero() -> None:
     none = torch.empty(0, 3)
     assert float(soft_cross_entropy(none, none)) == 0
-    assert float(concept_error(none, none)) == 0

@@ -81,3 +81,10 @@ def test_no_later_answers() -> None:
     row, step, concept = first_answers(torch.zeros(2, 3, 1, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.bool))
     assert len(row) == len(step) == len(concept) == 0
     assert len(first_answers(torch.empty(2, 0, 1, dtype=torch.int64), torch.empty(2, 0, dtype=torch.bool))[0]) == 0
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_mastery_that_is_not_finite_has_no_agreement(wrong: float) -> None:
+    mastery, correct, concept = example(7)
+    mastery[3] = wrong
+    assert mastery_agreement(mastery, correct, concept).isnan()

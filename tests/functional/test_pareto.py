@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from itertools import combinations
+
 import pytest
 import torch
 
@@ -44,3 +47,19 @@ def test_no_points() -> None:
 def test_wrong_reference_is_refused() -> None:
     with pytest.raises(SettingError, match="reference"):
         hypervolume(torch.zeros(3, 2), [0.0])
+
+
+def test_hypervolume_matches_inclusion_and_exclusion_of_boxes() -> None:
+    """Summed over all subsets of points: the box below their least values, with alternating signs."""
+    points = torch.rand(7, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    reference = [0.2, 0.1, 0.0, 0.3]
+    expected = 0.0
+    for size in range(1, 8):
+        for subset in combinations(points.tolist(), size):
+            sides = [max(min(values) - low, 0.0) for values, low in zip(zip(*subset), reference)]
+            expected -= (-1) ** size * math.prod(sides)
+    assert hypervolume(points, reference).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_point_that_is_not_a_number_has_no_volume() -> None:
+    assert hypervolume(torch.tensor([[1.0, 1.0], [torch.nan, 2.0]]), [0.0, 0.0]).isnan()

@@ -1,3 +1,5 @@
+"""Figures of predicted answers against all pairs and bins."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -60,18 +62,8 @@ def test_processes_are_merged() -> None:
     assert ranks[0].compute() == whole.compute()
 
 
-def test_a_process_without_answers_is_no_hindrance() -> None:
-    probability, target, mask = example(6)
-    whole, rank = AnswerMetrics(), AnswerMetrics()
-    whole.update(probability, target, mask)
-    other = iter([probability[mask], target[mask]])
-    rank.dist_sync_fn = lambda own, group=None: [own, next(other)]
-    rank.distributed_available_fn = lambda: True
-    assert rank.compute() == whole.compute()
-
-
 @pytest.mark.parametrize("answer", [0.0, 1.0])
-def test_one_kind_of_answer_gives_half(answer: float) -> None:
+def test_answers_of_one_class_give_half(answer: float) -> None:
     metric = AnswerMetrics()
     metric.update(torch.tensor([0.2, 0.9]), torch.full((2,), answer))
     got = metric.compute()
@@ -93,3 +85,38 @@ def test_no_answers_give_defined_values() -> None:
 def test_wrong_bins_are_refused() -> None:
     with pytest.raises(SettingError, match="bins"):
         AnswerMetrics(bins=0)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_predictions_that_are_not_finite_have_no_figures(wrong: float) -> None:
+    probability, target, mask = example(7)
+    place = tuple(mask.nonzero()[0].tolist())
+    probability[place] = wrong
+    metric = AnswerMetrics(by_step=True)
+    metric.update(probability, target, mask)
+    figures = metric.compute()
+    damaged = {"auc", "accuracy", "ece", "brier", f"auc_step_{place[1] + 1}"}
+    assert {name for name, value in figures.items() if value.isnan()} == damaged
+    one_class = AnswerMetrics()
+    one_class.update(torch.tensor([wrong, 0.5]), torch.ones(2))
+    assert all(value.isnan() for value in one_class.compute().values())
+
+
+def test_each_step_matches_pairs_over_batches_and_processes() -> None:
+    probability, target, mask = example(8)
+    ranks = [AnswerMetrics(by_step=True), AnswerMetrics(by_step=True)]
+    for rank, part in ((0, slice(0, 9)), (0, slice(9, 20)), (1, slice(20, 30))):
+        ranks[rank].update(probability[part], target[part], mask[part])
+    ranks[0].merge_state(ranks[1])
+    figures = {name: float(value) for name, value in ranks[0].compute().items() if "step" in name}
+    assert list(figures) == [f"auc_step_{step + 1}" for step in range(12)]
+    for step, value in enumerate(figures.values()):
+        rows = probability[:, step], target[:, step], mask[:, step]
+        assert value == pytest.approx(slow_metrics(*rows)["auc"], abs=1e-6)
+
+
+def test_a_step_with_answers_of_one_class_gives_half() -> None:
+    metric = AnswerMetrics(by_step=True)
+    metric.update(torch.tensor([[0.9, 0.1], [0.2, 0.3]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+    figures = metric.compute()
+    assert [float(figures[f"auc_step_{step}"]) for step in (1, 2)] == [1.0, 0.5]

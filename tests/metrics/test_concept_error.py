@@ -1,21 +1,28 @@
-"""Is the metric the function over all batches?"""
+"""The mean absolute error of mastery over all batches."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from lpr_lightning.functional.calibration import concept_error
 from lpr_lightning.metrics.concept_error import ConceptError
 
 
-def test_batches_add_up_to_the_function() -> None:
+def test_batches_add_up_to_a_loop_over_known_concepts() -> None:
     generator = torch.Generator().manual_seed(0)
     mastery, target = torch.rand(10, 4, generator=generator), torch.rand(10, 4, generator=generator)
-    known = torch.tensor([True, False, True, True])
     metric = ConceptError()
     for part in (slice(0, 3), slice(3, 10)):
-        metric.update(mastery[part], target[part], known)
-    torch.testing.assert_close(metric.compute(), concept_error(mastery, target, known))
+        metric.update(mastery[part], target[part], torch.tensor([True, False, True, True]))
+    gaps = [abs(float(mastery[row, concept] - target[row, concept])) for row in range(10) for concept in (0, 2, 3)]
+    assert float(metric.compute()) == pytest.approx(sum(gaps) / 30)
+
+
+def test_a_hand_computed_case() -> None:
+    metric = ConceptError()
+    mastery, target = torch.tensor([[0.5, 0.9, 0.1]]), torch.tensor([[0.4, 0.0, 0.6]])
+    metric.update(mastery, target, torch.tensor([True, False, True]))
+    assert float(metric.compute()) == pytest.approx((0.1 + 0.5) / 2)
 
 
 def test_nothing_gives_zero_and_a_reset_forgets() -> None:

@@ -1,3 +1,5 @@
+"""The volume of the set of all points, whatever batch or process they come from."""
+
 from __future__ import annotations
 
 import pytest
@@ -26,11 +28,18 @@ def test_processes_are_merged() -> None:
     assert ranks[0].compute() == hypervolume(POINTS, REFERENCE)
 
 
-def test_a_process_without_points_is_no_hindrance() -> None:
-    rank = Hypervolume(REFERENCE)
-    rank.dist_sync_fn = lambda own, group=None: [own, POINTS.flatten()]
-    rank.distributed_available_fn = lambda: True
-    assert rank.compute() == hypervolume(POINTS, REFERENCE)
+def test_is_the_volume_of_the_whole_set_by_monte_carlo() -> None:
+    metric = Hypervolume(REFERENCE)
+    for first in range(0, 20, 6):
+        metric.update(POINTS[first : first + 6])
+    low = torch.tensor(REFERENCE)
+    dart = low + (1 - low) * torch.rand(200_000, 3, generator=torch.Generator().manual_seed(1))
+    below = torch.zeros(len(dart), dtype=torch.bool)
+    for point in POINTS:
+        below |= (dart <= point).all(1)
+    expected = float(below.double().mean() * (1 - low).prod())
+    assert float(metric.compute()) == pytest.approx(expected, abs=5e-3)
+    assert float(metric.compute()) > max(float((point - low).clamp_min(0).prod()) for point in POINTS)
 
 
 def test_no_points_give_zero() -> None:

@@ -19,6 +19,7 @@ from lpr_lightning.preparation import Preparation
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.tasks.path_requests import PathRequests
+from lpr_lightning.types import PathRequest
 
 TINY = SmallQwen2(hidden_size=32, num_layers=1, num_heads=2, history_length=12, max_length=6)
 
@@ -158,6 +159,7 @@ def test_prediction_works_for_strangers_with_and_without_history(folder: Path) -
     model = policy(folder).eval()
     learners = _ready(data(folder))
     request = next(iter(learners.test_dataloader()))
+    assert isinstance(request, PathRequest)
     figures = model.predict_step(request, 0)
     path = figures["rollout"].path
     assert figures["expected_gain"].shape == path.shape
