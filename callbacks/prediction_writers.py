@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -35,7 +35,7 @@ class HasItemNames(Protocol):
         ...
 
 
-class PredictionWriter(BatchEnds):
+class PredictionWriter(BatchEnds, ABC):
     """Writes one or several rows for each learner who asked to a CSV file in the run's folder.
 
     Learners are called as in `trainer.datamodule.predict_learners` (names, by `request.row`), otherwise by
