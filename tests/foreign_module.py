@@ -70,7 +70,7 @@ class NoisyLadder(Ladder):
 
 
 def true_ladder() -> NoisyLadder:
-    return NoisyLadder(NUM_CONCEPTS, gain=0.4, right=0.4)
+    return NoisyLadder(NUM_CONCEPTS, gain=0.4, right=0.5)
 
 
 class ForeignModule(LightningModule):

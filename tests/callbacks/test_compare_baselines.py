@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from foreign_module import (
+    LENGTH,
     NUM_CONCEPTS,
     ForeignData,
     ForeignModule,
@@ -20,12 +22,14 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
 
 from lpr_lightning.callbacks import CompareBaselines, TrueEffect
+from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import HardExam, SoftExam, Targets
 from lpr_lightning.policies import DKTRec, follow_paths
+from lpr_lightning.protocols import Act, Environment, Simulator
 from lpr_lightning.simulators.actions import QuestionActions
 from lpr_lightning.simulators.rollout import request_draws, rollout
-from lpr_lightning.types import PathRequest, Rollout, TensorData
+from lpr_lightning.types import PathRequest, Rollout, State, TensorData
 
 
 def test_baselines_and_truth_are_logged(tmp_path: Path) -> None:
@@ -57,6 +61,24 @@ def test_baselines_see_the_answers_that_are_really_given(tmp_path: Path) -> None
     assert logged["test/dktrec/learning_effect"] == pytest.approx(float(effect(own)), abs=1e-6)
     true = rollout(truth, Targets(SoftExam()), request, DKTRec(), draws, model=model)
     assert logged["test/dktrec/true_learning_effect"] == pytest.approx(float(effect(true)), abs=1e-6)
+
+
+@dataclass(frozen=True)
+class Looking(DKTRec):
+    """Notes which model it may look into."""
+
+    models: list[Simulator] = field(default_factory=list)
+
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        self.models.append(environment.simulator)
+        return super().act(environment, state, concept, draws)
+
+
+def test_nobody_looks_into_the_truth(tmp_path: Path) -> None:
+    module, policy = ForeignModule(), Looking()
+    logged_by(CompareBaselines([policy]), module, ForeignData(), tmp_path)
+    assert len(policy.models) == 2 * 2 * LENGTH
+    assert all(model is module.simulator for model in policy.models)
 
 
 def effect(taught: Rollout) -> Tensor:
