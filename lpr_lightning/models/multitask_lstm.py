@@ -23,6 +23,7 @@ from lpr_lightning.metrics.path_metrics import BASELINES, PathFigures
 from lpr_lightning.nets.multitask_lstm import Cell, Decoder, MultiTaskNet
 from lpr_lightning.policies.planned import follow_paths
 from lpr_lightning.protocols import LearnerData
+from lpr_lightning.ranks import mean_count
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.tasks.next_paths import LoggedPaths, NextPaths
 from lpr_lightning.types import PAD, Answers, InteractionBatch, PathRequest, TensorData
@@ -107,7 +108,11 @@ class MultiTaskLSTM(TracerModule):
     ) -> None:
         super().__init__(num_concepts)
         self.save_hyperparameters(arguments(locals()))
-        for name, size in (("embedding_size", embedding_size), ("hidden_size", hidden_size), ("beam_width", beam_width)):
+        for name, size in (
+            ("embedding_size", embedding_size),
+            ("hidden_size", hidden_size),
+            ("beam_width", beam_width),
+        ):
             checked(name, size, 1)
         weights = {"lambda_tracing": lambda_tracing, "lambda_repeat": lambda_repeat, "weight_decay": weight_decay}
         for name, weight in weights.items():
@@ -183,16 +188,18 @@ class MultiTaskLSTM(TracerModule):
             logit, met = self.net.path_logits(state, last, [path, own])
         else:
             logit = met = self.net.path_logit(state, last, path)
-        losses = {"path": F.cross_entropy(logit.flatten(0, 1), path.flatten())}
+        rows = mean_count(torch.tensor(len(path), device=path.device))
+        steps = rows * max(path.shape[1], 1)
+        losses = {"path": F.cross_entropy(logit.flatten(0, 1), path.flatten(), reduction="sum") / steps}
         if self.lambda_tracing:
             answers = self.net.trace(state, path)
-            tracing = F.binary_cross_entropy_with_logits(answers, batch.future.correct)
-            losses["tracing"] = self.lambda_tracing * tracing
+            tracing = F.binary_cross_entropy_with_logits(answers, batch.future.correct, reduction="sum")
+            losses["tracing"] = self.lambda_tracing * tracing / steps
         probability = met.softmax(-1)
         if self.lambda_repeat:
             repeats = pairwise_repeats(probability)
             repeats = excess_repeats(repeats, path) if self.excess else repeats
-            losses["repeat"] = self.lambda_repeat * repeats.mean()
+            losses["repeat"] = self.lambda_repeat * repeats.sum() / rows
         return losses, expected_repeats(probability.detach()).mean()
 
     def evaluate(self, batch: InteractionBatch | LoggedPaths, stage: str) -> dict[str, TensorData]:

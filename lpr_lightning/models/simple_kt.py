@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lpr_lightning.bases.staged import checked
-from lpr_lightning.bases.tracer import TracerModule
+from lpr_lightning.bases.tracer import TracerModule, mean_cross_entropy
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments
 from lpr_lightning.nets.attention_tracer import AttentionTracer
-from lpr_lightning.types import InteractionBatch
+from lpr_lightning.ranks import mean_count
+from lpr_lightning.types import PAD, InteractionBatch
 
 
 class SimpleKT(TracerModule):
@@ -104,11 +104,11 @@ class SimpleKT(TracerModule):
     def losses(self, batch: InteractionBatch) -> dict[str, Tensor]:
         """Return the mean binary cross-entropy of all answers, the first ones too, and the penalty on difficulties."""
         hidden = torch.rand_like(batch.correct) < self.item_dropout
-        logit = self.net.logits(replace(batch, item=batch.item.masked_fill(hidden, -1)))[batch.mask]
-        loss = F.binary_cross_entropy_with_logits(logit, batch.correct[batch.mask], reduction="sum")
-        losses = {"answers": loss / max(len(logit), 1)}
+        logit = self.net.logits(replace(batch, item=batch.item.masked_fill(hidden, PAD)))
+        losses = {"answers": mean_cross_entropy(logit[batch.mask], batch.correct[batch.mask])}
         if self.difficulty_decay:
             asked = batch.item[batch.mask & (batch.item >= 0)]
-            square = self.net.embedding.difficulty(asked).square().sum() / max(len(asked), 1)
-            losses["difficulty"] = self.difficulty_decay * square
+            square = self.net.embedding.difficulty(asked).square().sum()
+            count = mean_count(torch.tensor(len(asked), device=asked.device))
+            losses["difficulty"] = self.difficulty_decay * square / count
         return losses

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.calibration import soft_cross_entropy
 from lpr_lightning.nets.question_net import QuestionNet
+from lpr_lightning.ranks import mean_count
 from lpr_lightning.types import InteractionBatch
 
 
@@ -79,7 +79,9 @@ class QuestionCalibration(nn.Module):
     def losses(
         self, net: QuestionNet, batch: InteractionBatch, draws: Draws, question_draws: Draws
     ) -> dict[str, Tensor]:
-        """Return the loss of one random concept after each answer (eq. 16), and that of next answers (eq. 13).
+        """Return the loss of one random concept before each answer (eq. 16), and that of next answers (eq. 13).
+
+        They are means over the answers of all ranks when ddp averages them.
 
         Args:
             net: The net.
@@ -95,12 +97,12 @@ class QuestionCalibration(nn.Module):
         concept = net.table.draw(draws, following)
         target = self.targets(batch, hidden.detach(), net.table.group[concept], question_draws)
         asked = head.pairs(half, head.vector_half(net.table.concepts()), concept)
-        losses = {"concepts": soft_cross_entropy(asked, target)}
+        count = mean_count(torch.tensor(len(concept), device=concept.device))
+        losses = {"concepts": F.binary_cross_entropy_with_logits(asked, target, reduction="sum") / count}
         if self.joint:
             answer = head.pairs(half, head.vector_half(trace.vectors.detach()), trace.row[:, 1:][following])
             correct = batch.correct[:, 1:][following]
-            loss = F.binary_cross_entropy_with_logits(answer, correct, reduction="sum")
-            losses["answers"] = loss / max(len(correct), 1)
+            losses["answers"] = F.binary_cross_entropy_with_logits(answer, correct, reduction="sum") / count
         return losses
 
     @torch.no_grad()

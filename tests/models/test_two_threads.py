@@ -32,12 +32,6 @@ def _two_threads() -> Iterator[None]:
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(name: str) -> None:
     data = SyntheticLearners(num_learners=120, num_concepts=10, batch_size=64)
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
     weights = []
     for _ in range(2):
         seed_everything(0)
