@@ -19,7 +19,7 @@ from lpr_lightning.metrics.concept_error import ConceptError
 from lpr_lightning.nets.question_net import QuestionNet, Trace
 from lpr_lightning.nets.question_table import QuestionTable
 from lpr_lightning.nets.question_tracing import QuestionTracing
-from lpr_lightning.preparation.question_vectors import load_clusters, load_vectors
+from lpr_lightning.vector_files import load_clusters, load_vectors
 from lpr_lightning.types import Answers, InteractionBatch, LearnerData
 
 PAPER_QUESTIONS = 20
@@ -53,7 +53,7 @@ class CalibratedDKT(QuestionTracing, LightningModule):
     Args:
         num_concepts: Number of concepts; the command line fills it in from the data.
         num_items: Number of questions; the command line fills it in from the data.
-        embeddings: File of question vectors (see `preparation.question_vectors`); None learns them by id.
+        embeddings: File of question vectors (see `vector_files`); None learns them by id.
         concept_embeddings: File of concept vectors in the same space; None takes the mean of their questions'.
         embedding_size: Width of the vectors (paper: 768).
         normalize: Give vectors of files the length sqrt(width), as the authors' code does.
