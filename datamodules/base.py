@@ -20,7 +20,7 @@ from lpr_lightning.datamodules.store import StoredTable, Vocabulary
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError
-from lpr_lightning.hparams import arguments, built
+from lpr_lightning.hparams import Plain, arguments, built
 from lpr_lightning.protocols import Simulator, Task
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import PAD, Interactions, Split
@@ -28,7 +28,7 @@ from lpr_lightning.types import PAD, Interactions, Split
 """What the batches of this package's tasks are."""
 
 
-def recorded(scope: dict[str, object]) -> dict[str, object]:
+def recorded(scope: dict[str, object]) -> dict[str, Plain]:
     """Return a constructor's `locals()` as plain values, the arguments in `common` among the others.
 
     >>> recorded({"self": None, "root": "logs", "common": {"seed": 1}})

@@ -77,7 +77,10 @@ class Simulator(Learner, Protocol):
     answers; the simulator's own weights are frozen.
     """
 
-    actions: Actions
+    @property
+    def actions(self) -> Actions:
+        """What may be recommended."""
+        ...
 
     def start(self, request: PathRequest) -> State:
         """Return the learners' states after their histories."""
@@ -149,7 +152,10 @@ class Act(NamedTuple):
 class Policy(Protocol):
     """Anything that recommends, step by step."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Under this name figures are logged."""
+        ...
 
     def begin(self, environment: Environment, request: PathRequest) -> State:
         """Return the policy's own state before the first step; tensors with the requests on the first axis."""
@@ -268,6 +274,17 @@ class Connected(Protocol):
 class HasEpisodes(Protocol):
     """A module whose learners can be taught by other policies too."""
 
-    simulator: Simulator
-    goal: Goal
-    early_stop: bool
+    @property
+    def simulator(self) -> Simulator:
+        """The learners."""
+        ...
+
+    @property
+    def goal(self) -> Goal:
+        """What paths are for."""
+        ...
+
+    @property
+    def early_stop(self) -> bool:
+        """Whether an episode ends once its exam is full."""
+        ...

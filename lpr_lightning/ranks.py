@@ -11,6 +11,17 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 Value = TypeVar("Value")
 
 
+def rank_and_world() -> tuple[int, int]:
+    """Return this process's rank and how many there are.
+
+    >>> rank_and_world()
+    (0, 1)
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
 def gathered(tensor: Tensor, device: torch.device | str = "cpu") -> Tensor:
     """Return the rows of all ranks on the CPU, in rank order; ranks may have different numbers of rows.
 
@@ -19,7 +30,7 @@ def gathered(tensor: Tensor, device: torch.device | str = "cpu") -> Tensor:
     >>> gathered(torch.tensor([1, 2]))
     tensor([1, 2])
     """
-    if not _distributed():
+    if rank_and_world()[1] == 1:
         return tensor.detach().cpu()
     return torch.cat(gather_all_tensors(tensor.detach().to(device))).cpu()
 
@@ -30,12 +41,8 @@ def gathered_objects(value: Value) -> list[Value]:
     >>> gathered_objects("one")
     ['one']
     """
-    if not _distributed():
-        return [value]
-    values: list[Value] = [value] * distributed.get_world_size()
-    distributed.all_gather_object(values, value)
+    world = rank_and_world()[1]
+    values: list[Value] = [value] * world
+    if world > 1:
+        distributed.all_gather_object(values, value)
     return values
-
-
-def _distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()

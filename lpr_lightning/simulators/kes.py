@@ -13,7 +13,7 @@ from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments, built, load_module
 from lpr_lightning.protocols import Tracer
-from lpr_lightning.simulators.actions import ConceptActions, QuestionActions
+from lpr_lightning.simulators.actions import ActionSet, ConceptActions
 from lpr_lightning.types import Exercise, PathRequest, State, keep_rows, repeat_rows
 
 Response = Literal["threshold", "bernoulli", "soft"]
@@ -50,13 +50,13 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         tracer: nn.Module | str,
         response: Response = "threshold",
         threshold: float = 0.5,
-        actions: ConceptActions | QuestionActions | None = None,
+        actions: ActionSet | None = None,
     ) -> None:
         super().__init__()
-        tracer = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module)
-        actions = built(actions, nn.Module)
+        tracer = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module) or tracer
+        actions = built(actions, ActionSet)
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if not isinstance(tracer, Tracer):
+        if not isinstance(tracer, Tracer) or not isinstance(tracer, nn.Module):
             allowed = "a module with the calls of lpr_lightning.protocols.Tracer"
             raise SettingError("tracer", type(tracer).__name__, allowed)
         if not 0 < threshold < 1:
@@ -66,7 +66,7 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         self.tracer = tracer
         self.response, self.threshold = response, threshold
         self.num_concepts: int = tracer.num_concepts
-        self.actions = actions or ConceptActions(tracer.num_concepts)
+        self.actions: ActionSet = actions or ConceptActions(tracer.num_concepts)
         self.requires_grad_(False)
         self.eval()
 
