@@ -12,6 +12,7 @@ from lpr_lightning.bases.staged import Stage, Staged, checked, datamodule_of
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import LearnerData
+from lpr_lightning.ranks import rank_and_world
 from lpr_lightning.types import Answers, Exercise, InteractionBatch, PathRequest, State, TensorData
 
 
@@ -85,7 +86,7 @@ class TracerModule(Staged):
         self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
         if len(losses) > 1:
             self.log_dict({f"train/loss_{name}": value for name, value in losses.items()}, batch_size=batch_size)
-        if self.trainer.world_size > 1:  # ddp waits for the gradient of every weight
+        if rank_and_world()[1] > 1:  # ddp waits for the gradient of every weight
             loss = loss + 0.0 * sum(weight.sum() for weight in self.parameters() if weight.requires_grad)
         return loss
 
