@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lpr_lightning.errors import LPRError, MissingFileError, SettingError
@@ -17,6 +18,7 @@ from lpr_lightning.hparams import ALLOWED_PACKAGES, Plain
 
 Settings = dict[str, Plain]
 
+CONFIGS, CHECKPOINT = (".yaml", ".yml"), ".ckpt"
 TRACER = "tracer"
 """The argument, at any depth of a model's, that may be the path of a checkpoint or a configuration."""
 _NESTED = ("--model", "--trainer", "--data.task")
@@ -96,9 +98,8 @@ def read_config(name: str, short_names: Mapping[str, str]) -> Settings:
     if not isinstance(content, dict):
         return {}
     settings: Settings = {str(key): in_full(value, short_names) for key, value in content.items()}
-    if isinstance(model := settings.get("model"), dict):
-        for holder, tracer in tracer_paths(model):
-            holder[TRACER] = str(path.resolve().parent / tracer)
+    for holder, tracer in tracer_paths(settings.get("model")):
+        holder[TRACER] = str((path.resolve().parent / tracer).resolve())
     return settings
 
 
@@ -118,16 +119,17 @@ def in_full(value: object, short_names: Mapping[str, str]) -> Plain:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def tracer_paths(value: Plain) -> Iterator[tuple[Settings, str]]:
-    """Yield every mapping that has a path as its tracer, with that path.
+def tracer_paths(value: object) -> Iterator[tuple[dict[str, object], str]]:
+    """Yield every mapping in settings (also in a parser's namespaces) whose tracer is a path, with that path.
 
     >>> [path for _, path in tracer_paths([{"init_args": {"tracer": "dkt.yaml"}}, {"tracer": {"class_path": "DKT"}}])]
     ['dkt.yaml']
     """
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from tracer_paths(inner)
-    if isinstance(value, dict) and isinstance(path := value.get(TRACER), str):
-        yield value, path
+    inner = vars(value) if isinstance(value, Namespace) else value
+    for one in inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ():
+        yield from tracer_paths(one)
+    if isinstance(inner, dict) and isinstance(path := inner.get(TRACER), str) and path.endswith((*CONFIGS, CHECKPOINT)):
+        yield inner, path
 
 
 def merged(layers: list[Settings]) -> Settings:

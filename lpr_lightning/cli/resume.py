@@ -108,9 +108,7 @@ def report(key: str, saved: Settings, written: Settings, final: Settings) -> lis
 class Provenance(Callback):
     """Writes into every checkpoint which classes its model and data are of."""
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]) -> None:
         """Name the classes."""
         data = datamodule_of(trainer)
         names = {"model": class_path(type(pl_module)), "data": None if data is None else class_path(type(data))}

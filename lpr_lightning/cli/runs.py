@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -156,11 +157,13 @@ def fit_callbacks(
     return added
 
 
-def display_callbacks(given: Sequence[Callback], trainer: Mapping[str, object]) -> list[Callback]:
+def display_callbacks(
+    given: Sequence[Callback], trainer: Mapping[str, object], progress: StageProgressBar
+) -> list[Callback]:
     """Return the progress bar and metrics.json where they are missing among the `given` callbacks."""
     added: list[Callback] = []
     if trainer.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in given):
-        added.append(StageProgressBar())
+        added.append(progress)
     if not trainer.get("fast_dev_run") and not any(isinstance(one, MetricsJson) for one in given):
         added.append(MetricsJson())
     return added
@@ -175,7 +178,7 @@ def loggers(run: Path) -> list[Logger]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Previous log files in this directory will be deleted.*")
         writer = csv.experiment
-    if text and hasattr(writer, "metrics_keys"):
+    if text and isinstance(writer, ExperimentWriter):
         metrics.write_text(text, encoding="utf-8")
         writer.metrics_keys = text.partition("\n")[0].strip().split(",")
     return [TensorBoardLogger(home, name=name, version=run.name, default_hp_metric=False), csv]

@@ -14,6 +14,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from lpr_lightning.cli import runs
+from lpr_lightning.cli.first_fits import describe_tracers
 from lpr_lightning.cli.parsing import CommandLine, Settings, expanded_flags, merged, read_config
 from lpr_lightning.cli.resume import Origin
 from lpr_lightning.errors import MissingFileError, SettingError, UntrainedModelError
@@ -44,22 +45,37 @@ class Decisions:
 class RunSettings:
     """The settings of one run.
 
+    Args:
+        line: the command line.
+        short_names: full class paths by short names.
+        layers: settings in place of those of the configuration files that the command line names.
+        decisions: those of the run that this one is a part of.
+
     Attributes:
         written: what the configuration files say, laid over one another.
         checkpoint: the checkpoint to start from, `origin` what it says about itself.
         decisions: shared by every process of the run.
         arguments: what the parser gets.
+
+    Raises:
+        MissingFileError: a configuration or the checkpoint is not there.
+        SettingError: one of them cannot be read.
+        UntrainedModelError: there is no checkpoint where one is needed.
     """
 
     def __init__(
-        self, line: CommandLine, short_names: Mapping[str, str], layers: list[Settings] | None = None
+        self,
+        line: CommandLine,
+        short_names: Mapping[str, str],
+        layers: list[Settings] | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
-        self.line, self.subcommand = line, line.subcommand
+        self.line, self.subcommand, self.short_names = line, line.subcommand, short_names
         self.layers = [read_config(name, short_names) for name in line.configs] if layers is None else layers
         self.written = merged(self.layers)
-        received = Decisions.received()
-        self.decisions = received or Decisions()
-        if received is None and (found := self._find_checkpoint()):
+        known = decisions or Decisions.received()
+        self.decisions = known or Decisions()
+        if known is None and (found := self._find_checkpoint()):
             self.decisions.checkpoint = str(found)
         path = self.decisions.checkpoint
         self.checkpoint = Path(path) if path else None
@@ -68,8 +84,11 @@ class RunSettings:
         untrained = "--allow_untrained" in line.flags or bool(self.written.get("allow_untrained"))
         if self.subcommand != "fit" and self.checkpoint is None and not untrained and not informing:
             raise UntrainedModelError(self.subcommand)
-        over = [recorded] if (recorded := self._recorded()) else []
-        overlays = [f"--config={json.dumps(layer)}" for layer in [*self.layers, *over]]
+        if self.origin is not None:
+            for layer in self.layers:
+                describe_tracers(layer, short_names)
+            self.layers.append(self._recorded(self.origin))
+        overlays = [f"--config={json.dumps(layer)}" for layer in self.layers]
         place = [f"--ckpt_path={self.checkpoint}"] if self.checkpoint else []
         self.arguments = [self.subcommand, *overlays, *expanded_flags(line.flags, short_names), *place]
 
@@ -113,11 +132,8 @@ class RunSettings:
             raise MissingFileError(path.name, path.parent, "give --ckpt_path a file, last or best")
         return path
 
-    def _recorded(self) -> Settings:
+    def _recorded(self, origin: Origin) -> Settings:
         """Return the checkpoint's model (and data, where none is given) as a configuration."""
-        origin = self.origin
-        if origin is None:
-            return {}
         recorded: Settings = {}
         written = self.written.get("model")
         if model := origin.model or (written.get("class_path") if isinstance(written, dict) else written):

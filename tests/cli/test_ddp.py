@@ -13,10 +13,10 @@ import pytest
 DDP = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.accelerator", "cpu"]
 
 
-def launch(*words: str) -> subprocess.CompletedProcess[str]:
+def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a program of its own."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "lpr_lightning", *words]
+    command = [sys.executable, "-m", "lpr_lightning", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -25,8 +25,8 @@ def test_two_processes_stop_together_and_go_on_in_the_same_folder(tiny: str) -> 
     stopped = launch("fit", "--config", tiny, *DDP, "--model.stop_at", "6", "--trainer.max_epochs=3")
     assert stopped.returncode == 1, stopped.stderr
     assert Path("logs/tiny/version_0/checkpoints/interrupted.ckpt").is_file()
-    words = ["--ckpt_path", "last", "--model.stop_at=-1", "--trainer.max_epochs=3"]
-    resumed = launch("fit", "--config", tiny, *DDP, *words)
+    arguments = ["--ckpt_path", "last", "--model.stop_at=-1", "--trainer.max_epochs=3"]
+    resumed = launch("fit", "--config", tiny, *DDP, *arguments)
     assert resumed.returncode == 0, resumed.stderr
     assert [path.name for path in Path("logs/tiny").iterdir()] == ["version_0"]
     figures = json.loads(Path("logs/tiny/version_0/metrics.json").read_text())

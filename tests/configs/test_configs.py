@@ -74,9 +74,9 @@ def test_it_runs_as_it_stands(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("path", METHODS, ids=ids)
 def test_its_last_checkpoint_is_tested_alone(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [*SMALL, *SMALLER.get(path.stem, [])]
-    main(["fit", "--config", str(path), *words, "--trainer.max_epochs=1", "--test_after_fit=false"])
-    cli = run(["test", "--config", str(path), *words, "--ckpt_path", "last"])
+    arguments = [*SMALL, *SMALLER.get(path.stem, [])]
+    main(["fit", "--config", str(path), *arguments, "--trainer.max_epochs=1", "--test_after_fit=false"])
+    cli = run(["test", "--config", str(path), *arguments, "--ckpt_path", "last"])
     assert any(name.startswith("test/") for name in cli.trainer.callback_metrics)
 
 
@@ -84,10 +84,10 @@ def test_its_last_checkpoint_is_tested_alone(path: Path, tmp_path: Path, monkeyp
 def test_a_preset_runs_over_grpo(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     grpo = CONFIGS / "grpo.yaml"
-    words = ["--config", str(path), *SMALL, *SMALLER["grpo"]]
+    arguments = ["--config", str(path), *SMALL, *SMALLER["grpo"]]
     if path.stem == "src":
-        words += ["--data.task.train=30", "--data.task.val=6", "--data.task.test=6"]
-    cli = run(["fit", "--config", str(grpo), *words])
+        arguments += ["--data.task.train=30", "--data.task.val=6", "--data.task.test=6"]
+    cli = run(["fit", "--config", str(grpo), *arguments])
     given = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]["simulator"]["init_args"]
     assert given.items() <= dict(cli.model.simulator.hparams).items()
     assert "test/learning_effect" in cli.trainer.callback_metrics
