@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import StageProgressBar as StageProgressBar
     from lpr_lightning.callbacks import StepSeed as StepSeed
     from lpr_lightning.callbacks import TrueEffect as TrueEffect
+    from lpr_lightning.checks.method import check_method as check_method
     from lpr_lightning.datamodules.assist09 import ASSIST09 as ASSIST09
     from lpr_lightning.datamodules.dbe_kt22 import DBEKT22 as DBEKT22
     from lpr_lightning.datamodules.interactions_csv import InteractionsCSV as InteractionsCSV
@@ -126,6 +127,7 @@ _MODULES = {
     "follow_paths": "policies",
     "ConceptActions": "simulators.actions",
     "QuestionActions": "simulators.actions",
+    "check_method": "checks.method",
     "check_simulator": "simulators.check",
     "KESSimulator": "simulators.kes",
     "rollout": "simulators.rollout",

@@ -23,7 +23,11 @@ _OWN_DATA = ("task", "batch_size")
 """Arguments of the data that a tracer's configuration decides; the others are those of the run."""
 _OF_THE_RUN = ("accelerator", "devices", "strategy", "precision", "num_nodes", "deterministic")
 """Arguments of the trainer that the run decides."""
-_WITHOUT_EFFECT = (
+_NOT_IN_KEY = (
+    "accelerator",
+    "devices",
+    "strategy",
+    "num_nodes",
     "default_root_dir",
     "enable_model_summary",
     "enable_progress_bar",
@@ -31,7 +35,7 @@ _WITHOUT_EFFECT = (
     "logger",
     "profiler",
 )
-"""Arguments of the trainer that change nothing in what is learned."""
+"""Arguments of the trainer that a cached fit does not depend on: it serves runs on any device, and any number."""
 
 
 class FirstFitProgressBar(StageProgressBar):
@@ -118,7 +122,7 @@ def cached_checkpoint(parsed: Settings, data: object, earlier: Mapping[str, str]
     identity: list[Plain] = [described]
     if isinstance(data, LearnerData):
         identity = [data.fingerprint, {key: arguments.get(key) for key in _OWN_DATA}]
-    trainer = {key: value for key, value in _mapping(parsed["trainer"]).items() if key not in _WITHOUT_EFFECT}
+    trainer = {key: value for key, value in _mapping(parsed["trainer"]).items() if key not in _NOT_IN_KEY}
     for holder, name in tracer_paths(parsed["model"]):
         holder[TRACER] = earlier[name] if name in earlier else hashlib.sha256(Path(name).read_bytes()).hexdigest()
     key = fingerprint(FORMAT, parsed["model"], identity, trainer, parsed["seed_everything"])

@@ -1,18 +1,19 @@
-"""Is every configuration commented key by key, and does it run as it stands, only smaller?"""
+"""Is every configuration commented key by key, and does every preset run? (tests/conformance runs the methods.)"""
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lpr_lightning.cli import main
+from lpr_lightning.cli.resume import leaves
 from lpr_lightning.cli.session import run
+from lpr_lightning.hparams import plain
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-METHODS = sorted(CONFIGS.glob("*.yaml"))
 EVERYTHING = sorted(CONFIGS.rglob("*.yaml"))
 _KEY = re.compile(r"^\s*(- )?[A-Za-z_]\w*:(\s|$)")
 
@@ -23,18 +24,11 @@ SMALL = [
     "--trainer.limit_test_batches=1",
     "--trainer.enable_progress_bar=false",
     "--data.num_learners=60",
+    "--model.demonstrations.announce=false",
+    "--model.demonstrations.searches=[{class_path: GreedySearch}]",
+    "--model.clone_epochs=1",
+    "--model.group_size=4",
 ]
-SMALLER = {
-    "grpo": [
-        "--model.preparation=Preparation",
-        "--model.preparation.tracer_epochs=1",
-        "--model.preparation.announce=false",
-        "--model.preparation.demonstrators=[{class_path: GreedySearch}]",
-        "--model.clone_epochs=1",
-        "--model.group_size=4",
-    ],
-}
-"""What makes a method's own preparation small, by the name of its configuration."""
 
 
 def ids(path: Path) -> str:
@@ -62,32 +56,29 @@ def test_it_is_plain_yaml(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
 
 
-@pytest.mark.parametrize("path", METHODS, ids=ids)
-def test_it_runs_as_it_stands(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    main(["fit", "--config", str(path), *SMALL, *SMALLER.get(path.stem, [])])
-    folder = Path("logs") / path.stem / "version_0"
-    assert (folder / "metrics.json").is_file()
-    assert (folder / "checkpoints" / "last.ckpt").is_file()
-
-
-@pytest.mark.parametrize("path", METHODS, ids=ids)
-def test_its_last_checkpoint_is_tested_alone(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    arguments = [*SMALL, *SMALLER.get(path.stem, [])]
-    main(["fit", "--config", str(path), *arguments, "--trainer.max_epochs=1", "--test_after_fit=false"])
-    cli = run(["test", "--config", str(path), *arguments, "--ckpt_path", "last"])
-    assert any(name.startswith("test/") for name in cli.trainer.callback_metrics)
-
-
 @pytest.mark.parametrize("path", sorted((CONFIGS / "preset").glob("*.yaml")), ids=ids)
 def test_a_preset_runs_over_grpo(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    grpo = CONFIGS / "grpo.yaml"
-    arguments = ["--config", str(path), *SMALL, *SMALLER["grpo"]]
+    arguments = ["--config", str(CONFIGS / "grpo.yaml"), "--config", str(path), *SMALL]
     if path.stem == "src":
         arguments += ["--data.task.train=30", "--data.task.val=6", "--data.task.test=6"]
-    cli = run(["fit", "--config", str(grpo), *arguments])
-    given = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]["simulator"]["init_args"]
-    assert given.items() <= dict(cli.model.simulator.hparams).items()
+    cli = run(["fit", *arguments])
+    preset = leaves(yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"])
+    assert preset.items() <= leaves(plain(dict(cli.model.hparams))).items()
     assert "test/learning_effect" in cli.trainer.callback_metrics
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "tracer").glob("*.yaml")), ids=ids)
+def test_a_tracer_is_fitted_first(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = tmp_path / path.name
+    few.write_text(path.read_text(encoding="utf-8").replace("max_epochs: 30", "max_epochs: 2"), encoding="utf-8")
+    arguments = [f"--model.simulator.tracer={few}", "--config", str(CONFIGS / "grpo.yaml"), *SMALL]
+    cli = run(["fit", *arguments, "--test_after_fit=false"])
+    description = plain(cli.model.simulator)
+    assert isinstance(description, dict)
+    fitted = leaves(yaml.safe_load(path.read_text(encoding="utf-8"))["model"])
+    assert {f"tracer.{name}": value for name, value in fitted.items()}.items() <= leaves(description).items()
+    rows = list(csv.DictReader((tmp_path / "logs/grpo/version_0/tracer/metrics.csv").open(encoding="utf-8")))
+    assert {row["epoch"] for row in rows} == {"0", "1"}
+    assert all(0 < float(row["val/auc"]) < 1 for row in rows if row["val/auc"])
