@@ -55,19 +55,20 @@ def test_it_is_fitted_on_the_data_of_the_run(with_tracer: str) -> None:
     assert max(int(row["step"]) for row in rows) == 5  # 16 rows in batches of 8, three epochs
     assert not any("test/loss" in row for row in rows)
     (cached,) = (cache_root() / "fits").iterdir()
-    tracer = load_module_of(cached)
-    assert (tracer.num_concepts, tracer.lr) == (6, 0.05)
-    assert torch.equal(cli.model.learner.tracer.net.weight, tracer.net.weight)
+    arguments, weights = contents(cached)
+    assert (arguments["num_concepts"], arguments["lr"]) == (6, 0.05)
+    assert torch.equal(cli.model.learner.tracer.net.weight, weights["net.weight"])
     assert not cli.model.learner.tracer.net.weight.requires_grad
-    best = torch.load(RUN / "tracer/checkpoints/best.ckpt", weights_only=True)
-    assert torch.equal(best["state_dict"]["net.weight"], tracer.net.weight)
+    assert torch.equal(contents(RUN / "tracer/checkpoints/best.ckpt")[1]["net.weight"], weights["net.weight"])
 
 
-def load_module_of(path: Path) -> torch.nn.Module:
-    """Load a checkpoint of the tiny parts."""
+def contents(path: Path) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Return the arguments and the weights in a checkpoint, of which a module can be rebuilt."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lpr_lightning.hparams.ALLOWED_PACKAGES", ["tiny_parts"])
-        return load_module(path)
+        weights: dict[str, torch.Tensor] = load_module(path).state_dict()
+    arguments: dict[str, float] = torch.load(path, weights_only=True)["hyper_parameters"]
+    return arguments, weights
 
 
 def test_it_is_fitted_once_for_the_same_settings(with_tracer: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -119,8 +120,7 @@ def test_flags_are_relative_to_the_working_folder_and_may_name_a_checkpoint(with
     checkpoint = RUN / "tracer/checkpoints/last.ckpt"
     cli = run(["fit", "--config", with_tracer, f"--model.learner.tracer={checkpoint}"])
     assert fits() == 1
-    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
-    assert torch.equal(cli.model.learner.tracer.net.weight, weights["net.weight"])
+    assert torch.equal(cli.model.learner.tracer.net.weight, contents(checkpoint)[1]["net.weight"])
     run(["fit", "--config", with_tracer, "--model.learner.tracer=configs/tracer/own.yaml"])
     assert fits() == 1
     cli = run(["fit", "--config", with_tracer, "--model.learner.tracer=tiny_parts.TinyTracer"])
@@ -184,9 +184,10 @@ def test_a_tracer_that_cannot_be_fitted_is_one_error(
 
 def test_a_tracer_may_need_a_tracer(with_tracer: str) -> None:
     Path("configs/tracer/inner.yaml").write_text(TRACER, encoding="utf-8")
-    learner = "{class_path: tiny_parts.Learner, init_args: {tracer: inner.yaml}}"
-    model = f"{{class_path: tiny_parts.TinyModel, init_args: {{part: {{class_path: tiny_parts.Part}}, learner: {learner}}}}}"
-    Path("configs/tracer/own.yaml").write_text(f"model: {model}\ntrainer: {{max_epochs: 1}}\n", encoding="utf-8")
+    settings = yaml.safe_load(Path(with_tracer).read_text())
+    settings["model"]["init_args"]["learner"]["init_args"]["tracer"] = "inner.yaml"
+    own = {"model": settings["model"], "trainer": {"max_epochs": 1}}
+    Path("configs/tracer/own.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     for _ in range(2):
         cli = run(["fit", "--config", with_tracer])
     assert fits() == 1

@@ -77,7 +77,7 @@ class Linear(LightningModule):
         self._step(batch, "test")
 
     def predict_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        return self(batch[0])
+        return self.forward(batch[0])
 
     def forward(self, rows: Tensor) -> Tensor:
         result: Tensor = self.net(rows)
@@ -88,7 +88,7 @@ class Linear(LightningModule):
         return [optimizer], [ExponentialLR(optimizer, self.gamma)]
 
     def _step(self, batch: list[Tensor], stage: str) -> Tensor:
-        loss = self(batch[0]).square().mean()
+        loss = self.forward(batch[0]).square().mean()
         self.log(f"{stage}/loss", loss, on_epoch=True, sync_dist=True)
         return loss
 
