@@ -17,7 +17,7 @@ from lpr_lightning.callbacks.module_parts import has_all, objectives_of
 from lpr_lightning.callbacks.pictures import BAND, INK, POLICY, add_figure, new_figure
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
-from lpr_lightning.functional.masked_mean import masked_mean
+from lpr_lightning.functional.zpd import step_difficulty
 from lpr_lightning.types import PathRequest, Rollout
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ def trace_of(path: Rollout, objective: ZoneObjective) -> Trace:
     taken = path.mask[0]
     defined = bool(learning_effect_defined(path.score_before, path.score_max)[0])
     effect = float(learning_effect(path.score_before, path.score_after, path.score_max)[0])
-    concept = path.concept[0][taken]
-    difficulty = masked_mean(objective.difficulty[concept.clamp_min(0)], concept >= 0, 1)
+    difficulty, _ = step_difficulty(path.concept[0][taken], objective.difficulty)
     centre, width = objective.bands.at(objective.proficiency(path))
     return Trace(
         title=f"{title(int(path.learner[0]))}, $E_p$ " + (f"= {effect:.2f}" if defined else "undefined"),

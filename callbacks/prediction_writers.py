@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -35,7 +35,7 @@ class HasItemNames(Protocol):
         ...
 
 
-class PredictionWriter(BatchEnds):
+class PredictionWriter(BatchEnds, ABC):
     """Writes one or several rows for each learner who asked to a CSV file in the run's folder.
 
     Learners are called as in `trainer.datamodule.predict_learners` (names, by `request.row`), otherwise by
@@ -75,8 +75,7 @@ class PredictionWriter(BatchEnds):
         request = parts.get("request")
         if not isinstance(request, PathRequest):
             raise SettingError("predict_step", sorted(parts), 'a dict with a PathRequest "request"')
-        data = datamodule_of(trainer)
-        names = data.predict_learners if isinstance(data, NewLearners) else []
+        names = _learner_names(datamodule_of(trainer))
         places, numbers = request.row.tolist(), request.learner.tolist()
         with self._part.open("a", encoding="utf-8") as file:
             for place, number, rows in zip(places, numbers, self.rows(trainer, request, parts), strict=True):
@@ -161,6 +160,14 @@ class MasteryWriter(PredictionWriter):
             allowed = f'a dict with "mastery" of shape {tuple(request.targets.shape)}'
             raise SettingError("predict_step", [str(name) for name in parts], allowed)
         return mastery_rows(mastery, request.targets, concept_names(trainer))
+
+
+def _learner_names(data: object) -> Sequence[str]:
+    """Return the names of unseen learners; none where the data have none, so that the requests are others."""
+    try:
+        return data.predict_learners if isinstance(data, NewLearners) else []
+    except SettingError:
+        return []
 
 
 def path_rows(rollout: Rollout, names: Sequence[str], items: Sequence[str]) -> list[list[Row]]:

@@ -19,7 +19,7 @@ from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import Exam, SoftExam, Targets
 from lpr_lightning.metrics import RolloutMetrics
 from lpr_lightning.policies import follow_paths
-from lpr_lightning.protocols import Policy, Simulator
+from lpr_lightning.protocols import Actions, Policy, Simulator
 from lpr_lightning.simulators.rollout import request_draws
 from lpr_lightning.simulators.rollout import rollout as teach
 from lpr_lightning.types import PathRequest, Rollout
@@ -101,17 +101,23 @@ class TrueFigures:
         return {f"true_{name}": figures[name] for name in TRUE_FIGURES}
 
 
-def true_learners(trainer: Trainer, pl_module: LightningModule) -> Simulator | None:
-    """Return a copy of the datamodule's true learners on the module's device; None where the truth is not known.
+class Asked:
+    """Learners who are asked the actions of another simulator, so that both number concepts or questions alike."""
 
-    Their actions are those of the module's simulator, so that both number concepts or questions alike.
-    """
+    def __init__(self, learners: Simulator, actions: Actions) -> None:
+        self.num_concepts, self.actions = learners.num_concepts, actions
+        self.start, self.predict, self.respond = learners.start, learners.predict, learners.respond
+        self.practise, self.observe, self.mastery = learners.practise, learners.observe, learners.mastery
+
+
+def true_learners(trainer: Trainer, pl_module: LightningModule) -> Simulator | None:
+    """Return a copy of the datamodule's true learners on the module's device; None where the truth is not known."""
     data = datamodule_of(trainer)
     truth = copy.deepcopy(data.truth) if isinstance(data, HasTruth) else None
     if isinstance(truth, nn.Module):
         truth.to(pl_module.device)
     if truth is not None and has_episodes(pl_module):
-        truth.actions = pl_module.simulator.actions
+        return Asked(truth, pl_module.simulator.actions)
     return truth
 
 

@@ -55,7 +55,7 @@ SMALLER = [
             "--model.head_size=8",
             "--model.calibration_epochs=1",
         ],
-        copies=("frozen.",),
+        copies=("calibration.frozen.",),
     ),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
     Case(
