@@ -139,8 +139,11 @@ def _check_ranges(trial: _Trial) -> None:
 
 def _check_standing(trial: _Trial, state: State) -> None:
     rule, rows = "ranges", len(trial.request)
-    mastery, mean, score, best = trial.read(state)
-    need_probabilities(rule, "mastery", mastery, (rows, trial.simulator.num_concepts))
+    need_probabilities(rule, "mastery", trial.simulator.mastery(state), (rows, trial.simulator.num_concepts))
+    concept = trial.goal.choose(trial.simulator, state, trial.request)
+    some = trial.simulator.mastery(state, concept.clamp_min(0))
+    need_probabilities(rule, "mastery of some concepts", some, tuple(concept.shape))
+    _, mean, score, best = trial.read(state)
     need_probabilities(rule, "assess", mean, (rows,))
     shaped = score.shape == best.shape == (rows,)
     need(rule, shaped, f"assess gave scores {tuple(score.shape)} of {tuple(best.shape)}", "return [B] each")
