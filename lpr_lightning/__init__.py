@@ -30,6 +30,9 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import StageProgressBar as StageProgressBar
     from lpr_lightning.callbacks import StepSeed as StepSeed
     from lpr_lightning.callbacks import TrueEffect as TrueEffect
+    from lpr_lightning.checks import check_policy as check_policy
+    from lpr_lightning.checks import check_simulator as check_simulator
+    from lpr_lightning.checks import check_tracer as check_tracer
     from lpr_lightning.checks.method import check_method as check_method
     from lpr_lightning.datamodules.assist09 import ASSIST09 as ASSIST09
     from lpr_lightning.datamodules.dbe_kt22 import DBEKT22 as DBEKT22
@@ -62,7 +65,6 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.policies import follow_paths as follow_paths
     from lpr_lightning.simulators.actions import ConceptActions as ConceptActions
     from lpr_lightning.simulators.actions import QuestionActions as QuestionActions
-    from lpr_lightning.simulators.check import check_simulator as check_simulator
     from lpr_lightning.simulators.kes import KESSimulator as KESSimulator
     from lpr_lightning.simulators.rollout import rollout as rollout
     from lpr_lightning.simulators.true_learners import TrueLearners as TrueLearners
@@ -96,6 +98,10 @@ _MODULES = {
     "StageProgressBar": "callbacks",
     "StepSeed": "callbacks",
     "TrueEffect": "callbacks",
+    "check_policy": "checks",
+    "check_simulator": "checks",
+    "check_tracer": "checks",
+    "check_method": "checks.method",
     "ASSIST09": "datamodules.assist09",
     "DBEKT22": "datamodules.dbe_kt22",
     "InteractionsCSV": "datamodules.interactions_csv",
@@ -127,8 +133,6 @@ _MODULES = {
     "follow_paths": "policies",
     "ConceptActions": "simulators.actions",
     "QuestionActions": "simulators.actions",
-    "check_method": "checks.method",
-    "check_simulator": "simulators.check",
     "KESSimulator": "simulators.kes",
     "rollout": "simulators.rollout",
     "TrueLearners": "simulators.true_learners",
