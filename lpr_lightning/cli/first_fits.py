@@ -146,8 +146,8 @@ def check_recorded(model: LightningModule, path: Path) -> None:
 def summary(checkpoint: Path) -> str:
     """Return the class of a fitted model and the figure that chose its checkpoint, as in "DKT, val/auc 0.792"."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    states = [state for state in content.get("callbacks", {}).values() if state.get("monitor")]
-    figures = [f"{state['monitor']} {float(state['best_model_score']):.3f}" for state in states]
+    saved = [(state.get("monitor"), state.get("best_model_score")) for state in content.get("callbacks", {}).values()]
+    figures = [f"{name} {float(score):.3f}" for name, score in saved if name and score is not None]
     return ", ".join([str(content[ORIGIN]["model"]).rpartition(".")[2], *figures[:1]])
 
 

@@ -71,13 +71,16 @@ def contents(path: Path) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     return arguments, weights
 
 
-def test_it_is_fitted_once_for_the_same_settings(with_tracer: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_is_fitted_once_for_the_same_settings(
+    with_tracer: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     first = run(["fit", "--config", with_tracer])
-    assert "fitted now" in capfd.readouterr().err
+    assert "fitted now" in caplog.text + capfd.readouterr().err
     second = run(["fit", "--config", with_tracer, "--model.lr=0.1"])
     assert fits() == 1
-    assert "tracer: TinyTracer, val/loss 0." in (text := capfd.readouterr().err)
-    assert "fitted before" in text
+    printed = caplog.text + capfd.readouterr().err
+    assert "tracer: TinyTracer, val/loss 0." in printed
+    assert "fitted before" in printed
     weights = [[one.model.net.weight, one.model.learner.tracer.net.weight] for one in (first, second)]
     assert all(torch.equal(one, other) for one, other in zip(*weights))
     run(["fit", "--config", with_tracer, "--data.num_concepts=6"])
