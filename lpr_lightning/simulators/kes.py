@@ -55,10 +55,10 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         super().__init__()
         tracer = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module) or tracer
         actions = built(actions, ActionSet)
-        self.save_hyperparameters(arguments(locals()), logger=False)
         if not isinstance(tracer, Tracer) or not isinstance(tracer, nn.Module):
-            allowed = "a module with the calls of lpr_lightning.protocols.Tracer"
-            raise SettingError("tracer", type(tracer).__name__, allowed)
+            advice = "it needs the calls of lpr_lightning.protocols.Tracer"
+            raise SettingError("tracer", type(tracer).__name__, "a tracer that is a module", advice)
+        self.save_hyperparameters(arguments(locals()), logger=False)
         if not 0 < threshold < 1:
             raise SettingError("threshold", threshold, "a number between 0 and 1", "0.5 and 0.75 are in use")
         if response not in ("threshold", "bernoulli", "soft"):

@@ -141,7 +141,7 @@ class TrueLearners(HyperparametersMixin, nn.Module):
 
     def start(self, request: PathRequest) -> State:
         """Return the learners' true states after their histories."""
-        history = request.history
+        history = request.history.first(request.history.lengths)  # with nothing left under the mask
         state = self.begin(request.learner)
         for step in range(history.mask.shape[1]):
             state = self.practise(state, history.asked(step), history.correct[:, step])
