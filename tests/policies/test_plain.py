@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from lpr_lightning.demonstrations.baselines import DKTRec, RandomPaths, RandomTargets
 from lpr_lightning.demonstrations.beam import BeamSearch, GreedySearch
 from lpr_lightning.demonstrations.genetic import GeneticSearch
+
 from lpr_lightning.hparams import built, plain
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.types import PathPolicy

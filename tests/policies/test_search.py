@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from torch import Tensor
-
 from lpr_lightning.demonstrations.beam import BeamSearch, GreedySearch
 from lpr_lightning.demonstrations.demonstrator import Demonstrator
 from lpr_lightning.demonstrations.genetic import GeneticSearch
 from lpr_lightning.demonstrations.lookahead import look_ahead
+from torch import Tensor
+
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.learning_effect import learning_effect
 from lpr_lightning.simulators.ladder import Ladder
