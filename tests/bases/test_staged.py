@@ -306,6 +306,19 @@ def test_a_training_resumes_where_it_was(tmp_path: Path, kind: type[Toy], stoppe
     assert resumed.seen == whole.seen[-count:]
 
 
+@pytest.mark.parametrize("every", [None, 1])
+def test_a_training_stopped_between_two_stages_goes_on_with_the_second(tmp_path: Path, every: int | None) -> None:
+    """The checkpoint is of the end of the first stage's last epoch, or (every=1) of its last batch."""
+    stages, scores = [stage("clone", 2, first=0.3), stage("improve", first=0.1, second=0.2)], [1.0, 2.0, 3.0]
+    saving = ModelCheckpoint(tmp_path, "last", every_n_train_steps=every, enable_version_counter=False)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(Toy(stages, scores), 4, [saving, Stop(2 * BATCHES)])
+    resumed = Toy(stages, scores)
+    fit(resumed, 4, ckpt_path=tmp_path / "last.ckpt")
+    assert epochs_of(resumed) == {"improve": [2, 3]}
+    assert resumed.events[0] == "begin improve"
+
+
 def test_a_finished_training_stays_finished(tmp_path: Path) -> None:
     stages = [stage("clone", 1), stage("improve", 1)]
     fit(Toy(stages), 9, [ModelCheckpoint(tmp_path, "last", save_last=False, enable_version_counter=False)])
