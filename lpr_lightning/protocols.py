@@ -49,6 +49,7 @@ class Tracer(Protocol):
         ...
 
 
+@runtime_checkable
 class Actions(Protocol):
     """What may be recommended, numbered from 0."""
 
@@ -59,6 +60,7 @@ class Actions(Protocol):
         ...
 
 
+@runtime_checkable
 class Learner(Protocol):
     """Anything whose mastery can be read: a simulator or a tracer."""
 
@@ -111,6 +113,7 @@ class Standing(NamedTuple):
     best: Tensor
 
 
+@runtime_checkable
 class Goal(Protocol):
     """What a path is for: the concepts, and the exam on them."""
 
@@ -170,6 +173,7 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
 class Examples(Protocol):
     """Training or evaluation examples of one split, from which batches are drawn by index."""
 
@@ -183,6 +187,7 @@ class Examples(Protocol):
         ...
 
 
+@runtime_checkable
 class Task(Protocol):
     """Turns answer logs into examples: next-answer sequences, requests for paths, …"""
 
@@ -191,6 +196,7 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
 class Batches(Protocol):
     """A loader: batches drawn by index from resident tensors."""
 

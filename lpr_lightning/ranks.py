@@ -22,6 +22,23 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
+def mean_count(count: Tensor) -> Tensor:
+    """Return the mean over all ranks of how many entries each has, at least 1; every rank must call it.
+
+    A sum over this rank's entries divided by it becomes, when ddp averages the gradients, that of the mean over all
+    entries, however they are dealt out. In one process it is the count itself.
+
+    >>> mean_count(torch.tensor(3))
+    tensor(3.)
+    """
+    count = count.detach().float()
+    if rank_and_world()[1] > 1:
+        count = count.clone()
+        distributed.all_reduce(count)
+        count /= rank_and_world()[1]
+    return count.clamp_min(1.0)
+
+
 def gathered(tensor: Tensor, device: torch.device | str = "cpu") -> Tensor:
     """Return the rows of all ranks on the CPU, in rank order; ranks may have different numbers of rows.
 

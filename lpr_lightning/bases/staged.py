@@ -271,7 +271,7 @@ def _spans(stages: Sequence[Stage], max_epochs: int | None) -> list[str]:
         last = number == len(stages) - 1
         if limited and start >= (max_epochs or 0):
             names = ", ".join(repr(one.name) for one in stages[:number])
-            advice = f"the stages before it ({names}) take {start} epochs; raise it, or shorten them"
+            advice = f"The stages before it ({names}) take {start} epochs; raise it, or shorten them"
             raise SettingError("max_epochs", max_epochs, f"more than {start}, or {stage.name!r} never begins", advice)
         epochs = stage.epochs
         if epochs is None and limited:

@@ -12,7 +12,7 @@ from lpr_lightning.bases.staged import Stage, Staged, checked, datamodule_of
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import LearnerData
-from lpr_lightning.ranks import rank_and_world
+from lpr_lightning.ranks import mean_count, rank_and_world
 from lpr_lightning.types import Answers, Exercise, InteractionBatch, PathRequest, State, TensorData
 
 
@@ -73,8 +73,7 @@ class TracerModule(Staged):
         """Return the terms of the loss by name; their sum is trained."""
         logit, place = self.next_logits(batch)
         target = batch.correct[:, 1:].flatten()[place]
-        loss = F.binary_cross_entropy_with_logits(logit, target, reduction="sum") / max(len(target), 1)
-        return {"answers": loss}
+        return {"answers": mean_cross_entropy(logit, target)}
 
     def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
@@ -163,6 +162,12 @@ class TracerModule(Staged):
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the mastery of every concept, [B, N], or of some, [B * G, M]."""
         return self.net.mastery(state, concept)
+
+
+def mean_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of logits [R], over the answers of all ranks when ddp averages it."""
+    total = F.binary_cross_entropy_with_logits(logit, target, reduction="sum")
+    return total / mean_count(torch.tensor(len(target), device=logit.device))
 
 
 def answers_at(probability: Tensor, place: Tensor, batch: InteractionBatch) -> Answers:

@@ -29,6 +29,7 @@ from lpr_lightning.policies.demonstrations import Demonstrations
 from lpr_lightning.policies.planned import Planned, Replan, follow_paths
 from lpr_lightning.policies.search import FoundPaths
 from lpr_lightning.protocols import Act, Environment, Examples, Simulator
+from lpr_lightning.ranks import mean_count
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.rollout import request_draws
 from lpr_lightning.tasks.path_requests import vary_requests
@@ -215,7 +216,7 @@ class IBGRPOPolicy(Agent):
         path, effect = (part[request.row.cpu()].to(self.device) for part in self._demonstrated())
         log_prob, mask, _ = self.net.log_prob(request, path.flatten(0, 1), path.shape[1])
         mask = mask & (effect.flatten() >= self.clone_effect)[:, None]
-        loss = -(log_prob * mask).sum() / mask.sum().clamp_min(1)
+        loss = -(log_prob * mask).sum() / mean_count(mask.sum())
         self.descend(loss, self.max_grad_norm)
         self.count_step()
         self._log_train({"loss": loss, "loss_clone": loss}, len(request))
@@ -245,7 +246,9 @@ class IBGRPOPolicy(Agent):
             surrogate, clipped = clipped_surrogate(
                 log_prob, old, advantage, mask, self.clip_low, self.clip_high, self.ratio
             )
-            mean_entropy = (entropy * mask).sum() / mask.sum().clamp_min(1)
+            counted = mask.sum() if self.ratio == "token" else mask.any(1).sum()
+            surrogate = surrogate * counted / mean_count(counted)
+            mean_entropy = (entropy * mask).sum() / mean_count(mask.sum())
             loss = surrogate - self.entropy_weight * mean_entropy
             self.descend(loss, self.max_grad_norm)
         self.count_step()
@@ -275,7 +278,7 @@ class IBGRPOPolicy(Agent):
         if self._pool is None:
             examples = self._training_examples()
             some = torch.linspace(0, len(examples.sizes) - 1, min(len(examples.sizes), POOL)).round().long()
-            self._pool = torch.cat([self._requests(examples.batch(i)).targets for i in some.split(ROWS)])
+            self._pool = torch.cat([self._requests(examples.batch(i)).targets for i in torch.split(some, ROWS)])
         return self._pool
 
     def _training_examples(self) -> Examples:

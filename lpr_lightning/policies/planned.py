@@ -155,7 +155,7 @@ def follow_paths(
     if path.shape[0] != len(request) * group_size:
         allowed = f"{len(request) * group_size} rows, group_size paths for each request"
         raise SettingError("path", tuple(path.shape), allowed)
-    grouped = path.view(len(request), -1) if len(request) else path.new_empty(0, path.shape[1])
+    grouped = path.reshape(len(request), -1) if len(request) else path.new_empty(0, path.shape[1])
     policy = _Grouped(grouped, path.shape[1])
     return rollout(simulator, goal, request, policy, draws, group_size, path.shape[1], early_stop)
 

@@ -66,13 +66,18 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         self.tracer = tracer
         self.response, self.threshold = response, threshold
         self.num_concepts: int = tracer.num_concepts
-        self.actions: ActionSet = actions or ConceptActions(tracer.num_concepts)
+        self.action_set: ActionSet = actions or ConceptActions(tracer.num_concepts)
         self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> KESSimulator:
         """Stay in evaluation mode whatever the module around it does: a learner has no dropout."""
         return super().train(False)
+
+    @property
+    def actions(self) -> ActionSet:
+        """What may be recommended (a property, since protocols overlook submodules from Python 3.12 on)."""
+        return self.action_set
 
     def start(self, request: PathRequest) -> State:
         """Return the learners' states after their histories."""

@@ -80,7 +80,7 @@ def test_random_targets_among_questions_are_those_on_targets() -> None:
     learners = TrueLearners(num_concepts=5, num_items=20, num_learners=3)
     bank = QuestionActions(20)
     bank.item_concepts = learners.item_concept[:, None]
-    learners.actions = bank
+    learners.action_set = bank
     request = Ladder(5).request(targets=[[1, 4]] * 50, length=8)
     path = rollout(learners, Targets(), request, RandomTargets()).action
     assert set(path.flatten().tolist()) == {item for item in range(20) if item % 5 in (1, 4)}

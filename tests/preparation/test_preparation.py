@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from lpr_lightning.demonstrations.beam import GreedySearch
 
 from lpr_lightning.datamodules.synthetic import SyntheticLearners
-from lpr_lightning.demonstrations.beam import GreedySearch
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.learning_effect import learning_effect
 from lpr_lightning.models.dkt import DKT

@@ -62,7 +62,7 @@ def truth(questions: bool = False) -> TrueLearners:
     if questions:
         bank = QuestionActions(20)
         bank.item_concepts = learners.item_concept[:, None]
-        learners.actions = bank
+        learners.action_set = bank
     return learners
 
 
