@@ -169,7 +169,8 @@ class Staged(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Name the class, so that the checkpoint can be loaded by itself (`hparams.load_module`)."""
-        checkpoint[ORIGIN] = {"model": class_path(type(self))}
+        known = checkpoint.get(ORIGIN)  # a callback's, which also names the data
+        checkpoint[ORIGIN] = {**(known if isinstance(known, dict) else {}), "model": class_path(type(self))}
 
     def data(self) -> LearnerData:
         """Return the trainer's datamodule.

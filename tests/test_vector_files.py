@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from lpr_lightning.errors import DataError, MissingFileError, SettingError
-from lpr_lightning.preparation.question_vectors import load_clusters, load_vectors
+from lpr_lightning.vector_files import load_clusters, load_vectors
 
 NUMBERS = {"a": 0, "b": 1, "c": 2}
 VECTORS = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
