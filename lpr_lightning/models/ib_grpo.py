@@ -158,11 +158,11 @@ class IBGRPOPolicy(Agent):
 
     def stages(self) -> Sequence[Stage]:
         """Return cloning, unless there is none, and improvement."""
-        clone = Stage(
-            "behaviour cloning", self.clone, {"policy": self.rates["clone"]}, self.clone_epochs, schedule=warm_and_fall
-        )
         improve = Stage("IB-GRPO", self.improve, {"policy": self.rates["improve"]}, schedule=warm_and_fall)
-        return [clone, improve] if self.clone_epochs else [improve]
+        if not self.clone_epochs:
+            return [improve]
+        rates = {"policy": self.rates["clone"]}
+        return [Stage("behaviour cloning", self.clone, rates, self.clone_epochs, schedule=warm_and_fall), improve]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over the policy; the stages set the learning rate at every step."""
