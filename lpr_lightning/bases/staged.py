@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from rich import box
 from rich.console import Console
@@ -149,9 +150,10 @@ class Staged(LightningModule):
         self._stop_when_over(self.current_epoch + 1)
 
     def validated(self, figures: Figures) -> None:
-        """Take the figures of a validation: keep count of patience, log `val/selection`."""
+        """Take the figures of a validation of a fit: keep count of patience, log `val/selection`."""
         select = self.stage.select
-        if self.trainer.sanity_checking or select is None or self.stage_number < 0:
+        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        if not fitting or select is None or self.stage_number < 0:
             return
         value = select(figures).detach().to(self.stage_best)
         if bool(value > self.stage_best):
