@@ -62,10 +62,6 @@ def test_whatever_changes_the_data_changes_the_fingerprint(tmp_path: Path, chang
     assert data(tmp_path).fingerprint != data(tmp_path, **change).fingerprint
 
 
-def test_how_exams_are_marked_changes_no_data(tmp_path: Path) -> None:
-    assert data(tmp_path).fingerprint == data(tmp_path, exam="hard").fingerprint
-
-
 def test_default_learning_is_the_same_spelled_out(tmp_path: Path) -> None:
     assert data(tmp_path).fingerprint == data(tmp_path, learning=Learning()).fingerprint
 
