@@ -106,8 +106,8 @@ def our_pass(tracer: DKT, windows: Windows, batch_size: int, device: str) -> Non
     """Train one epoch by `DKT`."""
     tracer.to(device).train()
     optimizer = torch.optim.Adam(tracer.parameters(), 1e-3)
-    for batch in IndexedBatches(windows, batch_size, shuffle=True):
-        loss = tracer.fit_step(batch.to(device), 0)
+    for index in IndexedBatches(windows, batch_size, shuffle=True).index_batches():
+        loss = tracer.fit_step(windows.batch(index).to(device), 0)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

@@ -29,7 +29,8 @@ def rows_of(log: Interactions) -> list[list[tuple[int, int]]]:
 
 def everything(task: NextPaths, log: Interactions, split: Split = "test") -> LoggedPaths:
     examples = task.examples(log, split, 4, seed=0)
-    batch: LoggedPaths = examples.batch(torch.arange(len(examples.sizes)))
+    batch = examples.batch(torch.arange(len(examples.sizes)))
+    assert isinstance(batch, LoggedPaths)
     return batch
 
 
