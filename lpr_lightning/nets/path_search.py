@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD
+from lpr_lightning.types import PAD, State
 
-State = tuple[Tensor, ...]
 Step = Callable[[State, Tensor, int], tuple[Tensor, State]]
 """Takes a state (first axis: rows), the concept before [R] and the number of the step; returns logits [R, N], state."""
 
