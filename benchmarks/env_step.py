@@ -1,8 +1,8 @@
 """Rate of an environment's steps: episodes of `KESSimulator` against the loop that ExRec's released code runs.
 
 Learners are asked random questions after a history. The goal is one concept each (task 2 of the paper), and in a
-second measurement all concepts (task 1). The plain side is written anew from a description of that code, and does for
-each step of a batch of students what the paper's released code does:
+second measurement all concepts (task 1). The plain side, written anew, does for each step of a batch of students what
+the paper's released code does:
 
 1. The action is a vector. The nearest question by cosine over the whole bank takes its place, rows gathered one by one
    in Python. (So in its validation and test; in training it feeds the vector as it is: `ratio_unsearched`.)
@@ -13,14 +13,14 @@ each step of a batch of students what the paper's released code does:
 3. Everything becomes NumPy arrays, stored student by student: observation (state and goal's vector) before and after,
    action, reward, end, and four arrays of further information; returns are summed student by student.
 
-It is lighter than that code in two places: the search is one matrix product instead of FAISS (equally fast), and the
+It is lighter than that code in two places: the search is one matrix product instead of FAISS (as fast), and the
 buffer has none of tianshou's batch and collector classes.
 
 Both sides share random weights, and must give the same probabilities (to 1e-5) for the same questions and answers.
-They take turns in one process on one thread. Only steps are timed: the reading of histories and the mastery of all
-concepts, which `rollout` reports before and after an episode, are left out of ours (`rollout_s` is with them), resets
-out of theirs. The last printed line is JSON: `ratio` is the plain side's process time over ours; rates are
-learner-steps a second of process time; `wall` has the same by wall time, `all_concepts` the same for task 1.
+They take turns in one process on one thread. Only steps are timed: not the reading of histories, nor the mastery of
+all concepts that `rollout` reports before and after an episode (`rollout_s` is with both). The last printed line is
+JSON: `ratio` is the plain side's process time over ours; rates are learner-steps a second of process time; `wall` has
+the same by wall time, `all_concepts` the same for task 1.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import json
 import statistics
 import time
 import warnings
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ from lpr_lightning.draws import Draws
 from lpr_lightning.goals import AllConcepts, ConceptGoal, PractisedConcept, SoftExam
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
+from lpr_lightning.protocols import Act, Environment
 from lpr_lightning.simulators.actions import QuestionActions
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.rollout import FixedPaths, rollout
@@ -56,8 +58,8 @@ TOLERANCE = 1e-5
 class Seconds(NamedTuple):
     """Process time and wall time."""
 
-    process: float = 0.0
-    wall: float = 0.0
+    process: float
+    wall: float
 
     @classmethod
     def now(cls) -> Seconds:
@@ -68,30 +70,17 @@ class Seconds(NamedTuple):
         """Return the time between `start` and this."""
         return Seconds(self.process - start.process, self.wall - start.wall)
 
-    def after(self, start: Seconds) -> Seconds:
-        """Return this time added to `start`."""
-        return Seconds(self.process + start.process, self.wall + start.wall)
 
+@dataclass(frozen=True)
+class TimedPaths(FixedPaths):
+    """Fixed paths that read the clocks whenever an action is asked for: before each step, and after the last."""
 
-class TimedSimulator(KESSimulator):
-    """A simulator that sums up what is no step: the reading of histories, and the mastery of all concepts."""
+    read: list[Seconds] = field(default_factory=list)
 
-    apart = Seconds()
-
-    def start(self, request: PathRequest) -> State:
-        """Return the learners' states after their histories."""
-        start = Seconds.now()
-        state = super().start(request)
-        self.apart = Seconds.now().since(start).after(self.apart)
-        return state
-
-    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
-        """Return the mastery of every concept, or of the goal's."""
-        start = Seconds.now()
-        mastery = super().mastery(state, concept)
-        if concept is None:
-            self.apart = Seconds.now().since(start).after(self.apart)
-        return mastery
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        """Return the next action of each path."""
+        self.read.append(Seconds.now())
+        return super().act(environment, state, concept, draws)
 
 
 class StudentBuffer:
@@ -139,12 +128,13 @@ class PlainLoop:
 
     def nearest(self, action: Tensor) -> Tensor:
         """Return the vector of the question nearest to each action [B, D]."""
-        found = (F.normalize(action, dim=1) @ self.unit.T).argmax(1).numpy()
+        found = (F.normalize(action, dim=1) @ self.unit.T).numpy().argmax(1)
         return torch.stack([self.bank[found[student]] for student in range(len(action))])
 
     def success(self, vector: Tensor) -> Tensor:
         """Return the success probability [B] of vectors [B, D] by the whole head."""
-        return self.net.head(self.hidden, vector).sigmoid()
+        probability: Tensor = self.net.head(self.hidden, vector).sigmoid()
+        return probability
 
     def mastery(self) -> Tensor:
         """Return the mastery of the goal, [B]."""
@@ -179,7 +169,7 @@ class PlainLoopAllConcepts(PlainLoop):
     def mastery(self) -> Tensor:
         """Return the mastery of the goal, [B]."""
         blocks = []
-        for vectors in self.target.split(BLOCK):
+        for vectors in self.target.split(BLOCK):  # type: ignore[no-untyped-call]
             pairs = len(self.hidden), len(vectors)
             hidden = self.hidden[:, None].expand(*pairs, -1).reshape(-1, HIDDEN)
             asked = vectors.expand(*pairs, -1).reshape(-1, VECTOR)
@@ -260,19 +250,18 @@ def difference(world: World, goal: ConceptGoal) -> float:
     return apart
 
 
-def time_ours(world: World, goal: ConceptGoal, simulator: TimedSimulator, draws: Draws) -> tuple[Seconds, Seconds]:
+def time_ours(world: World, goal: ConceptGoal, simulator: KESSimulator, draws: Draws) -> tuple[Seconds, Seconds]:
     """Return the time of an episode's steps, and of the whole `rollout`."""
-    simulator.apart = Seconds()
+    policy, steps = TimedPaths(world.path), world.path.shape[1]
     start = Seconds.now()
-    rollout(simulator, goal, world.request, FixedPaths(world.path), draws)
+    rollout(simulator, goal, world.request, policy, draws, horizon=steps + 1)  # the paths end one step before
     whole = Seconds.now().since(start)
-    return whole.since(simulator.apart), whole
+    return policy.read[steps].since(policy.read[0]), whole
 
 
-def time_plain(world: World, plain: PlainLoop, state: State) -> Seconds:
+def time_plain(world: World, plain: PlainLoop, state: State, buffer: StudentBuffer) -> Seconds:
     """Return the time of an episode's steps."""
     plain.reset(state)
-    buffer = StudentBuffer(*world.path.shape, observed=plain.observation().shape[1])
     actions = world.bank[world.path.T].numpy()
     start = Seconds.now()
     for number, action in enumerate(actions, 1):
@@ -285,14 +274,16 @@ def measure(options: Options, goal: ConceptGoal, unsearched: bool) -> dict[str, 
     world = build(options)
     if (apart := difference(world, goal)) > TOLERANCE:
         raise SystemExit(f"probabilities differ by {apart:.1e}")
-    simulator = TimedSimulator(world.net, "bernoulli", actions=world.actions)
+    simulator = KESSimulator(world.net, "bernoulli", actions=world.actions)
     loops = [world.loop(goal), *([world.loop(goal, search=False)] if unsearched else [])]
     with torch.no_grad():
         state = simulator.start(world.request)
+    loops[0].reset(state)
+    buffer = StudentBuffer(*world.path.shape, observed=loops[0].observation().shape[1])
     times: list[list[Seconds]] = []
     for number in range(options.rounds + 1):  # the first round warms up
         ours = time_ours(world, goal, simulator, Draws.of(0, number, world.request.row))
-        times.append([*ours, *(time_plain(world, loop, state) for loop in loops)])
+        times.append([*ours, *(time_plain(world, loop, state, buffer) for loop in loops)])
         print(f"round {number}: ours {ours[0].process:.3f} s, plain {times[-1][2].process:.3f} s")
     steps, whole, plain, *fed = (Seconds(*map(statistics.median, zip(*side))) for side in zip(*times[1:]))
     asked = world.path.numel()
@@ -321,8 +312,9 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=7652)
     parser.add_argument("--concepts", type=int, default=865)
     parser.add_argument("--clusters", type=int, default=1377, help="concepts of the second measurement; 0: none")
-    options = Options(**{name: value for name, value in vars(parser.parse_args()).items() if name != "clusters"})
-    clusters: int = parser.parse_args().clusters
+    given = vars(parser.parse_args())
+    clusters: int = given.pop("clusters")
+    options = Options(**given)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore", "QuestionNet does not record")
