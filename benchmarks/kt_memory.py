@@ -56,7 +56,7 @@ def main() -> None:
         if place == options.batches:
             break
         optimizer.zero_grad()
-        torch.autograd.backward(tracer.training_step(batch, place))
+        torch.autograd.backward(tracer.fit_step(batch, place))
         optimizer.step()
         trained += int(batch.mask.sum())
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lpr_lightning.datamodules.answers import combinations, merge_rows
 from lpr_lightning.datamodules.base import recorded
-from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted, read_columns
+from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted
+from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.datamodules.files import FileDataModule
+from lpr_lightning.datamodules.rows import combinations, merge_rows
 from lpr_lightning.datamodules.source import find_file
 from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, concept_matrix, readable
 from lpr_lightning.errors import DataError, SettingError
@@ -71,8 +72,7 @@ class ASSIST09(FileDataModule):
 
     def find(self, root: str) -> dict[str, Path]:
         """Return the file."""
-        path = find_file(root, NAMES, ADVICE)
-        return {} if path is None else {"log": path}
+        return {"log": find_file(root, NAMES, ADVICE)}
 
     def parse(self, files: dict[str, Path]) -> AnswerTable:
         """Read the file."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from rich.table import Table
 
-from lpr_lightning.types import Interactions
+from lpr_lightning.types import Interactions, Split
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class DataCard:
     """Figures of a data set; print it with rich or as text.
 
     >>> log = Interactions.from_lists([[(0, 1), (1, 0)], [(1, 1)]])
-    >>> card = DataCard.of("Toy", log, 2, 2, {"rows read": 3}, {"train": 2}, "00ff")
+    >>> card = DataCard.of("Toy", {"train": log}, 2, 2, {"rows read": 3}, "00ff")
     >>> str(card)[:60]
     'Toy: rows read 3; answers 3; learners 2 (train 2); items 2; '
     """
@@ -29,33 +31,33 @@ class DataCard:
     correct_rate: float
     fingerprint: str
     counts: dict[str, int] = field(default_factory=dict)
-    splits: dict[str, int] = field(default_factory=dict)
+    splits: dict[Split, int] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         name: str,
-        log: Interactions,
+        parts: Mapping[Split, Interactions],
         items: int,
         concepts: int,
         counts: dict[str, int],
-        splits: dict[str, int],
         fingerprint: str,
     ) -> DataCard:
-        """Take the figures of `log`."""
-        lengths = log.lengths
+        """Take the figures of the logs of all splits together."""
+        lengths = torch.cat([log.lengths for log in parts.values()])
+        correct = torch.cat([log.correct for log in parts.values()])
         return cls(
             name=name,
-            answers=len(log),
-            learners=log.num_learners,
+            answers=len(correct),
+            learners=len(lengths),
             items=items,
             concepts=concepts,
             median_length=float(lengths.median()) if len(lengths) else 0.0,
             max_length=int(lengths.max()) if len(lengths) else 0,
-            correct_rate=float(log.correct.double().mean()) if len(log) else 0.0,
+            correct_rate=float(correct.double().mean()) if len(correct) else 0.0,
             fingerprint=fingerprint,
             counts=counts,
-            splits=splits,
+            splits={split: log.num_learners for split, log in parts.items()},
         )
 
     def lines(self) -> list[tuple[str, str]]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lpr_lightning.datamodules.answers import answer_numbers, merge_rows
-from lpr_lightning.datamodules.base import recorded
-from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted, read_columns
+from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted
+from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.datamodules.files import FileDataModule
-from lpr_lightning.datamodules.source import find_file, folder_of
+from lpr_lightning.datamodules.rows import answer_numbers, merge_rows
+from lpr_lightning.datamodules.source import find_file, folder_of, optional_file
 from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, concept_matrix, natural_key, readable
 from lpr_lightning.errors import DataError
 from lpr_lightning.types import PAD
@@ -32,18 +31,13 @@ class DBEKT22(FileDataModule):
         common: see `LearnerDataModule`.
     """
 
-    def __init__(self, root: str, test_root: str | None = None, **common: Any) -> None:
-        given = recorded(locals())
-        super().__init__(root=root, test_root=test_root, **common)
-        self.save_hyperparameters(given, logger=False)
-
     def find(self, root: str) -> dict[str, Path]:
         """Return the four files."""
         files = {"log": find_file(root, (LOG,), ADVICE)}
         for role, name in OTHERS.items():
-            there = find_file(folder_of(root), (name,), ADVICE, optional=root == self.test_root)
-            files[role] = there or find_file(folder_of(self.root), (name,), ADVICE)
-        return {role: path for role, path in files.items() if path is not None}
+            own = optional_file(folder_of(root), (name,))
+            files[role] = own or find_file(folder_of(self.root), (name,), ADVICE)
+        return files
 
     def parse(self, files: dict[str, Path]) -> AnswerTable:
         """Read the four files."""

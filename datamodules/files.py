@@ -1,4 +1,4 @@
-"""The base of datamodules that read files from a folder, with or without test learners kept elsewhere."""
+"""The base of datamodules that read files from a folder, with or without a separate set of test learners."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lpr_lightning.datamodules.base import LearnerDataModule
+from lpr_lightning.datamodules.base import LearnerDataModule, recorded
 from lpr_lightning.datamodules.source import content_hash
 from lpr_lightning.datamodules.table import AnswerTable
 
@@ -16,12 +16,12 @@ from lpr_lightning.datamodules.table import AnswerTable
 class FileDataModule(LearnerDataModule):
     """Reads the files below `root`; learners of `test_root`, files of the same format, are all test learners.
 
-    A subclass says which files it needs (`find`), how they become a table (`parse`) and which of its options change
-    what `parse` returns (`options`).
+    A subclass says which files it needs (`find`), how they become a table (`parse`) and, if it has options, which of
+    them change what `parse` returns (`options`); it then records its own arguments too.
 
     Args:
         root: folder of the data set, or its main file.
-        test_root: folder (or file) of learners kept elsewhere. All of them become the test learners, in `root`'s
+        test_root: folder (or file) of a separate set of learners, who all become the test learners, in `root`'s
             vocabulary: answers on other concepts are dropped and counted. `root`'s learners are then split into train
             and val alone, in proportion to `split`.
         common: the arguments of `LearnerDataModule`.
@@ -31,6 +31,7 @@ class FileDataModule(LearnerDataModule):
         self.root = root
         self.test_root = test_root
         super().__init__(**common)
+        self.save_hyperparameters({"root": root, "test_root": test_root} | recorded({"common": common}), logger=False)
 
     @abstractmethod
     def find(self, root: str) -> dict[str, Path]:
@@ -49,7 +50,7 @@ class FileDataModule(LearnerDataModule):
         return self._key_of(self.root)
 
     def test_key(self) -> list[object] | None:
-        """Return the same of the test learners' files, or None where they are not kept elsewhere."""
+        """Return the same of the test learners' files, or None where there are none."""
         return None if self.test_root is None else self._key_of(self.test_root)
 
     def read(self) -> AnswerTable:
@@ -61,8 +62,8 @@ class FileDataModule(LearnerDataModule):
         return self._read(self.test_root or self.root)
 
     def _key_of(self, root: str) -> list[object]:
-        memory = self.cache_dir / "hashes"
-        hashes = {role: content_hash(path, memory) for role, path in sorted(self.find(root).items())}
+        remembered = self.cache_dir / "hashes"
+        hashes = {role: content_hash(path, remembered) for role, path in sorted(self.find(root).items())}
         return [hashes, self.options()]
 
     def _read(self, root: str) -> AnswerTable:

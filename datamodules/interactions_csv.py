@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lpr_lightning.datamodules.answers import Answers, answer_numbers, merge_rows
 from lpr_lightning.datamodules.base import recorded
-from lpr_lightning.datamodules.columns import Columns, read_columns
+from lpr_lightning.datamodules.columns import Columns
+from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.datamodules.files import FileDataModule
+from lpr_lightning.datamodules.rows import MergedRows, answer_numbers, merge_rows
 from lpr_lightning.datamodules.source import find_file
 from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, concept_matrix, natural_key, readable
 from lpr_lightning.errors import DataError, SettingError
@@ -90,8 +91,7 @@ class InteractionsCSV(FileDataModule):
 
     def find(self, root: str) -> dict[str, Path]:
         """Return the file."""
-        path = find_file(root, (self.file,), "give the file itself as --data.root, or its name as --data.file")
-        return {} if path is None else {"log": path}
+        return {"log": find_file(root, (self.file,), "give the file itself as --data.root, or its name as --data.file")}
 
     def parse(self, files: dict[str, Path]) -> AnswerTable:
         """Read the file."""
@@ -125,7 +125,7 @@ class InteractionsCSV(FileDataModule):
             answer = answer_numbers(order, item[keep])
             found = merge_rows(learner[keep], answer, item[keep], correct[keep], cell[keep], cells, len(concepts))
         else:
-            found = Answers(np.arange(len(keep)), cells[cell[keep]], {})
+            found = MergedRows(np.arange(len(keep)), cells[cell[keep]], {})
         rows = keep[found.row]
         return build_table(
             learner[rows],

@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from lpr_lightning.datamodules.base import recorded
-from lpr_lightning.datamodules.columns import read_columns, stream_columns
+from lpr_lightning.datamodules.delimited import Kind, read_columns, stream_columns
 from lpr_lightning.datamodules.files import FileDataModule
 from lpr_lightning.datamodules.prerequisites import clean_edges
-from lpr_lightning.datamodules.sorting import compact, order_by
-from lpr_lightning.datamodules.source import find_file, folder_of
+from lpr_lightning.datamodules.rows import compact, order_by
+from lpr_lightning.datamodules.source import find_file, folder_of, optional_file
 from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, natural_key
 from lpr_lightning.errors import DataError, SettingError
 from lpr_lightning.types import PAD
@@ -64,9 +64,8 @@ class Junyi(FileDataModule):
     def find(self, root: str) -> dict[str, Path]:
         """Return both files."""
         log = find_file(root, (LOG,), ADVICE)
-        table = find_file(folder_of(root), (TABLE,), ADVICE, optional=root == self.test_root)
-        table = table or find_file(folder_of(self.root), (TABLE,), ADVICE)
-        return {role: path for role, path in (("log", log), ("table", table)) if path is not None}
+        own = optional_file(folder_of(root), (TABLE,))
+        return {"log": log, "table": own or find_file(folder_of(self.root), (TABLE,), ADVICE)}
 
     def parse(self, files: dict[str, Path]) -> AnswerTable:
         """Read both files."""
@@ -147,7 +146,7 @@ class _Log:
 def _read_log(path: Path, hints_are_wrong: bool) -> _Log:
     """Read the log piece by piece into narrow columns."""
     names = ("user_id", "exercise", "time_done", "correct", *(("hint_used",) if hints_are_wrong else ()))
-    kinds: dict[str, Literal["integer", "truth"]] = {
+    kinds: dict[str, Kind] = {
         "user_id": "integer",
         "time_done": "integer",
         "correct": "truth",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import Examples
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import TensorData
 
 MEGABATCH = 8
 """Training batches that are sorted by length together: less padding, and an order that is still random."""
@@ -81,9 +81,9 @@ class IndexedBatches:
         rank, world = self._rank()
         if self.shuffle:
             return -(-len(self.examples.sizes) // (self.batch_size * world))
-        return len(self._cut(self._own(self._order(), rank, world)))
+        return len(self._cut(self._order()[rank::world], world))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[TensorData]:
         batches = self.index_batches()
         start, self._start = self._start, 0
         for position, index in enumerate(batches[start:], start + 1):
@@ -94,8 +94,8 @@ class IndexedBatches:
         """Return this rank's batches of the present epoch as positions among the examples."""
         rank, world = self._rank()
         if self.shuffle:
-            return [self._own(whole, rank, world) for whole in self._shuffled(world)]
-        return self._cut(self._own(self._order(), rank, world))
+            return [whole[rank::world] for whole in self._shuffled(world)]
+        return self._cut(self._order()[rank::world], world)
 
     def _shuffled(self, world: int) -> list[Tensor]:
         """Cut a random order into batches of all ranks together, alike in length, in random order."""
@@ -121,12 +121,8 @@ class IndexedBatches:
         """Return this process's rank and how many share the rows."""
         return _process() if self.across_ranks else (0, 1)
 
-    def _own(self, rows: Tensor, rank: int, world: int) -> Tensor:
-        return rows[rank::world]
-
-    def _cut(self, rows: Tensor) -> list[Tensor]:
-        """Cut this rank's rows so that ranks with one row less still have as many batches."""
-        _, world = self._rank()
+    def _cut(self, rows: Tensor, world: int) -> list[Tensor]:
+        """Cut one rank's rows so that ranks with one row less still have as many batches."""
         most = -(-len(self.examples.sizes) // world)
         count = min(-(-most // self.batch_size), len(rows))
         if not count:

@@ -1,4 +1,4 @@
-"""Prerequisite graphs: cleaning the edges and finding what runs in a circle."""
+"""Prerequisite graphs: cleaning the edges and finding their cycles."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def clean_edges(edges: Sequence[tuple[int, int]]) -> tuple[Tensor, dict[str, int
             [2, 1]]), {'prerequisites': 3, 'prerequisites dropped: self loop': 1, 'prerequisites within a cycle': 2})
     """
     distinct = sorted(set(edges))
-    kept = [edge for edge in distinct if edge[0] != edge[1]]
-    tensor = torch.tensor(kept, dtype=torch.int64).reshape(-1, 2)
+    proper = [edge for edge in distinct if edge[0] != edge[1]]
+    tensor = torch.tensor(proper, dtype=torch.int64).reshape(-1, 2)
     return tensor, {
-        "prerequisites": len(kept),
-        "prerequisites dropped: self loop": len(distinct) - len(kept),
+        "prerequisites": len(proper),
+        "prerequisites dropped: self loop": len(distinct) - len(proper),
         "prerequisites within a cycle": int(in_cycle(tensor).sum()),
     }
 
@@ -50,7 +50,7 @@ def in_cycle(edges: Tensor) -> Tensor:
 
 
 def _without_sources(edges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Take away every concept that nothing leads to, again and again; return the edges that are left."""
+    """Remove every concept that nothing leads to, again and again; return the edges that are left."""
     after: dict[int, list[int]] = {}
     waiting: dict[int, int] = {}
     for a, b in edges:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lpr_lightning.datamodules.answers import concept_sets
-from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted, read_columns, whole_number
+from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted, whole_number
+from lpr_lightning.datamodules.delimited import read_columns
+from lpr_lightning.datamodules.rows import concept_sets
 from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, concept_matrix, grouped, natural_key
 from lpr_lightning.types import PAD
 
@@ -142,14 +142,14 @@ def _joined(codes: Sequence[Array], sizes: Sequence[int]) -> Array:
     return np.concatenate([one + start for one, start in zip(codes, starts, strict=False)])
 
 
-def _unfold(columns: Columns, name: str) -> tuple[Array, Any]:
+def _unfold(columns: Columns, name: str) -> tuple[Array, pa.StringArray]:
     """Return how many values each cell of a column holds, and all values one after another."""
     codes, texts = columns.categories(name)
     cells = pc.split_pattern(pa.array(texts, pa.string()), ",").take(pa.array(codes))
     return pc.list_value_length(cells).to_numpy(zero_copy_only=False), cells.flatten()
 
 
-def _numbers(columns: Columns, name: str, values: Any, piece: Array) -> Array:
+def _numbers(columns: Columns, name: str, values: pa.StringArray, piece: Array) -> Array:
     """Return values as int64."""
     values = pc.utf8_trim_whitespace(values)
     try:
@@ -163,7 +163,9 @@ def _numbers(columns: Columns, name: str, values: Any, piece: Array) -> Array:
     return np.array(parsed, np.int64)
 
 
-def _parts(columns: Columns, name: str, values: Any, piece: Array, separator: str) -> tuple[Array, list[list[str]]]:
+def _parts(
+    columns: Columns, name: str, values: pa.StringArray, piece: Array, separator: str
+) -> tuple[Array, list[list[str]]]:
     """Return a code for each value and the list of ids that each code stands for; -1 stands for none."""
     coded = values.dictionary_encode()
     texts = coded.dictionary.to_pylist()

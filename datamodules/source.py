@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import Protocol
 
 from lpr_lightning.cache import atomic_write, fingerprint
 from lpr_lightning.errors import DataError, MissingFileError
@@ -19,27 +19,39 @@ SUFFIXES = ("", ".gz", ".zip")
 _DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
 
 
-def find_file(root: str | Path, names: Sequence[str], advice: str, optional: bool = False) -> Path | None:
+class BinaryFile(Protocol):
+    """What an open file can do, packed or not."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, /) -> int: ...
+
+
+def find_file(root: str | Path, names: Sequence[str], advice: str) -> Path:
     """Return the first of `names`, plain or packed, in the folder `root` or below it; `root` may be the file itself.
 
     Raises:
-        MissingFileError: there is none and it is not `optional`; `advice` says where to get it.
+        MissingFileError: there is none; `advice` says where to get it.
     """
+    found = optional_file(root, names)
+    if found is None:
+        raise MissingFileError(" or ".join(names) + " (plain, .gz or .zip)", Path(root).expanduser(), advice)
+    return found
+
+
+def optional_file(root: str | Path, names: Sequence[str]) -> Path | None:
+    """Return the same as `find_file`, or None where there is none."""
     root = Path(root).expanduser()
     if root.is_file():
         return root
-    for name in names:
-        for suffix in SUFFIXES:
-            if (root / (name + suffix)).is_file():
-                return root / (name + suffix)
-    for name in names:
-        for suffix in SUFFIXES:
-            found = sorted(root.rglob(name + suffix)) if root.is_dir() else []
-            if found:
-                return found[0]
-    if optional:
-        return None
-    raise MissingFileError(" or ".join(names) + " (plain, .gz or .zip)", root, advice)
+    packed = [name + suffix for name in names for suffix in SUFFIXES]
+    for name in packed:
+        if (root / name).is_file():
+            return root / name
+    for name in packed if root.is_dir() else ():
+        if found := sorted(root.rglob(name)):
+            return found[0]
+    return None
 
 
 def folder_of(root: str | Path) -> Path:
@@ -49,7 +61,7 @@ def folder_of(root: str | Path) -> Path:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[IO[bytes]]:
+def open_source(path: Path) -> Iterator[BinaryFile]:
     """Open `path` for reading bytes, unpacked; a damaged archive becomes a DataError.
 
     A .zip must hold one file, or one whose name is that of the archive without its ending.
@@ -60,7 +72,7 @@ def open_source(path: Path) -> Iterator[IO[bytes]]:
                 yield file
         elif path.suffix == ".gz":
             with gzip.open(path) as unpacked:
-                yield cast(IO[bytes], unpacked)
+                yield unpacked
         else:
             with path.open("rb") as plain:
                 yield plain
@@ -76,9 +88,9 @@ def content_hash(path: Path, memory: Path) -> str:
     known = memory / f"{fingerprint(str(path.resolve()))}.json"
     mark = [stat.st_size, stat.st_mtime_ns]
     try:
-        kept = json.loads(known.read_text())
-        if kept["mark"] == mark:
-            return str(kept["hash"])
+        remembered = json.loads(known.read_text())
+        if remembered["mark"] == mark:
+            return str(remembered["hash"])
     except (OSError, ValueError, KeyError, TypeError):
         known.unlink(missing_ok=True)
     with path.open("rb") as file:

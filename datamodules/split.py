@@ -4,11 +4,75 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lpr_lightning.datamodules.separate_test import with_vocabulary, without_learners
+from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.errors import SettingError
+from lpr_lightning.types import Interactions, Split
+
+
+@dataclass(frozen=True)
+class LearnerSplit:
+    """Which learners are left out, and how the others are divided into train, validation and test.
+
+    Args:
+        fractions: shares of learners for train, val and test.
+        min_answers: learners with fewer answers are left out and counted.
+        max_learners: take this many learners of a seeded shuffle; None for all. Separate test learners all stay.
+        seed: of the shuffles.
+        folds: test one of this many folds instead; None for a split by `fractions` alone.
+        fold: the fold that is tested, from 0.
+
+    Raises:
+        SettingError: the shares do not sum to 1.
+    """
+
+    fractions: tuple[float, ...]
+    min_answers: int = 3
+    max_learners: int | None = None
+    seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+
+    def __post_init__(self) -> None:
+        check_fractions(self.fractions)
+
+    def parts(self, table: AnswerTable, test: AnswerTable | None) -> tuple[dict[Split, Interactions], dict[str, int]]:
+        """Return the logs of each split, and what was left out of `table` and of the separate `test` by reason.
+
+        Where there is a `test`, its learners are the test learners, and `table`'s are divided into train and val by
+        the relative shares of both.
+        """
+        fractions = self.fractions
+        if test is not None:
+            test = with_vocabulary(test, table.items, table.concepts, len(table.learners))
+            table = without_learners(table, test)
+            seen = fractions[0] + fractions[1]
+            fractions = fractions[0] / seen, fractions[1] / seen, 0.0
+        counts = dict(table.counts)
+        if test is not None:
+            counts |= {f"test set: {reason}": count for reason, count in test.counts.items()}
+        learners = first_learners(self._long_enough(table.log, counts), self.max_learners, self.seed)
+        if self.folds is None:
+            cut = split_learners(learners, fractions, self.seed)
+        else:
+            cut = fold_learners(learners, fractions, self.seed, self.folds, self.fold)
+        train, val, tested = (table.log.select(part) for part in cut)
+        if test is not None:
+            tested = test.log.select(self._long_enough(test.log, counts, "test set: "))
+        return {"train": train, "val": val, "test": tested}, counts
+
+    def _long_enough(self, log: Interactions, counts: dict[str, int], where: str = "") -> Tensor:
+        """Return the positions of the learners with answers enough; count the answers of the others."""
+        enough = log.lengths >= self.min_answers
+        if not bool(enough.all()):
+            reason = f"{where}dropped: learner with fewer than {self.min_answers} answers"
+            counts[reason] = int(log.lengths[~enough].sum())
+        return enough.nonzero().squeeze(1)
 
 
 def check_fractions(split: Sequence[float]) -> None:
@@ -28,7 +92,7 @@ def check_folds(folds: int | None, fold: int, own_test: bool) -> None:
     Args:
         folds: number of folds, or None for none.
         fold: which of them is tested, from 0.
-        own_test: whether the test learners are kept elsewhere.
+        own_test: whether there is a separate set of test learners.
 
     Raises:
         SettingError: `folds` is below 2, `fold` is none of them, or the test learners are given already.

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lpr_lightning.cache import atomic_write
+from lpr_lightning.cache import atomic_write, fingerprint
 from lpr_lightning.datamodules.table import AnswerTable
+from lpr_lightning.errors import DataError
 from lpr_lightning.types import Interactions
 
 FORMAT = 1
 """Part of every cache key: raised when a reader or this file changes what it writes."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,57 @@ class Vocabulary:
     counts: dict[str, int]
 
 
-def save_table(table: AnswerTable, path: Path) -> None:
+@dataclass(frozen=True)
+class StoredTable:
+    """The table of the data set `name` in the cache: `read` is called wherever its file is absent or damaged.
+
+    Args:
+        folder: of the cache.
+        name: of the data set, part of the file's.
+        source: JSON-able values that change whenever what `read` returns does.
+        read: reads the source.
+
+    Raises:
+        DataError: what `read` returns holds no answer, or cannot be stored.
+    """
+
+    folder: Path
+    name: str
+    source: list[object]
+    read: Callable[[], AnswerTable]
+
+    @property
+    def key(self) -> str:
+        """Hash of the data set's name, its source and the file's format."""
+        return fingerprint(FORMAT, self.name, self.source)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / f"{self.name.lower()}-{self.key}.safetensors"
+
+    def vocabulary(self) -> Vocabulary:
+        """Return the names alone."""
+        return self._found(_load_vocabulary)
+
+    def table(self) -> AnswerTable:
+        """Return the whole table, its tensors mapped from disk."""
+        return self._found(_load_table)
+
+    def _found(self, load: Callable[[Path], Found | None]) -> Found:
+        found = load(self.path)
+        if found is None:
+            table = self.read()
+            if not len(table.log):
+                raise DataError(self.name, f"no answer is left of the rows that were read: {table.counts}")
+            _save_table(table, self.path)
+            found = load(self.path)
+        if found is None:
+            raise DataError(self.path, "what was just written cannot be read back; is the disk full?")
+        return found
+
+
+def _save_table(table: AnswerTable, path: Path) -> None:
     """Write `table` to `path` at one stroke, with a checksum for each tensor."""
     tensors = {
         "offsets": table.log.offsets,
@@ -58,7 +112,7 @@ def save_table(table: AnswerTable, path: Path) -> None:
         save_file(tensors, temporary, metadata)
 
 
-def load_vocabulary(path: Path) -> Vocabulary | None:
+def _load_vocabulary(path: Path) -> Vocabulary | None:
     """Return the names of a stored table, or None where the file is absent or damaged (it is then removed)."""
     if not path.is_file():
         return None
@@ -73,9 +127,9 @@ def load_vocabulary(path: Path) -> Vocabulary | None:
         return None
 
 
-def load_table(path: Path) -> AnswerTable | None:
+def _load_table(path: Path) -> AnswerTable | None:
     """Return a stored table, its tensors mapped from disk, or None where the file is absent or damaged."""
-    names = load_vocabulary(path)
+    names = _load_vocabulary(path)
     if names is None:
         return None
     try:

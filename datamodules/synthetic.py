@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from lpr_lightning.datamodules.base import LearnerDataModule, recorded
 from lpr_lightning.datamodules.table import AnswerTable
@@ -27,7 +27,6 @@ class SyntheticLearners(LearnerDataModule):
         num_learners: learners in all splits together.
         answers: least and greatest number of answers in a log.
         learning: how learners answer and learn; None for the defaults.
-        exam: how `truth` marks: "soft" sums success probabilities, "hard" counts those of .5 or more.
         world_seed: seed of the world and the logs; `seed` is that of the split.
         common: the arguments of `LearnerDataModule`.
 
@@ -42,7 +41,6 @@ class SyntheticLearners(LearnerDataModule):
         num_learners: int = 600,
         answers: tuple[int, int] = (40, 120),
         learning: Learning | None = None,
-        exam: Literal["soft", "hard"] = "soft",
         world_seed: int = 0,
         **common: Any,
     ) -> None:
@@ -55,8 +53,7 @@ class SyntheticLearners(LearnerDataModule):
             num_concepts=num_concepts,
             num_items=5 * num_concepts if num_items is None else num_items,
             num_learners=num_learners,
-            learning=built(learning),
-            exam=exam,
+            learning=built(learning, Learning),
             world_seed=world_seed,
         )
         super().__init__(**common)

@@ -1,4 +1,4 @@
-"""A whole data set as one table of answers with its vocabularies: what every reader makes and the cache keeps."""
+"""A whole data set as one table of answers with its vocabularies: what every reader makes and the cache stores."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class AnswerTable:
 
 
 def natural_key(name: str) -> tuple[int, int, str]:
-    """Sort key that takes whole numbers as numbers and puts them before words.
+    """Sort key that takes whole numbers as numbers and puts them before other names.
 
     >>> sorted(["10", "b", "9", "a"], key=natural_key)
     ['9', '10', 'a', 'b']
@@ -84,6 +84,11 @@ def readable(names: Sequence[str], raw: Sequence[str]) -> list[str]:
     return [f"{name} ({one})" if seen[name] > 1 else name for name, one in zip(filled, raw, strict=True)]
 
 
+def ascending(values: Array) -> bool:
+    """True where no value is below the one before it."""
+    return len(values) < 2 or bool((values[1:] >= values[:-1]).all())
+
+
 def build_table(
     learner: Array,
     learners: Sequence[str],
@@ -104,12 +109,13 @@ def build_table(
     `learner` and `item` [R] number `learners` and `items`; `concept` [R, C] numbers `concepts`, -1 where unused.
     Learners and items without a row are left out; concepts all stay. `texts` holds the wording of items by their name.
     """
-    if len(order) or not _ascending(learner):
+    if len(order) or not ascending(learner):
         rows = np.lexsort((*reversed(order), learner)) if len(order) else np.argsort(learner, kind="stable")
         learner, item, concept, correct = learner[rows], item[rows], concept[rows], correct[rows]
         time = None if time is None else time[rows]
     present, sizes = _present(learner, len(learners))
-    item, kept_items = _compact(item, len(items))
+    item, used = _compact(item, len(items))
+    item_names = [items[i] for i in used.tolist()]
     log = Interactions(
         offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)),
         learner=torch.arange(len(present)),
@@ -121,17 +127,13 @@ def build_table(
     return AnswerTable(
         log=log,
         learners=[learners[i] for i in present.tolist()],
-        items=(kept := [items[i] for i in kept_items.tolist()]),
+        items=item_names,
         concepts=list(concepts),
         concept_names=list(concept_names),
         counts=dict(counts or {}),
         prerequisites=prerequisites,
-        item_texts=[] if texts is None else [texts.get(name, "") for name in kept],
+        item_texts=[] if texts is None else [texts.get(name, "") for name in item_names],
     )
-
-
-def _ascending(values: Array) -> bool:
-    return len(values) < 2 or bool((values[1:] >= values[:-1]).all())
 
 
 def _present(codes: Array, count: int) -> tuple[Array, Array]:
@@ -143,11 +145,9 @@ def _present(codes: Array, count: int) -> tuple[Array, Array]:
 
 def _compact(codes: Array, count: int) -> tuple[Array, Array]:
     """Renumber codes without gaps; return them and the old codes that are left."""
-    used = np.zeros(count, bool)
-    used[codes] = True
-    kept = np.flatnonzero(used)
-    if len(kept) == count:
-        return codes, kept
-    number = np.zeros(count, np.int32)
-    number[kept] = np.arange(len(kept), dtype=np.int32)
-    return number[codes], kept
+    occurs = np.zeros(count, bool)
+    occurs[codes] = True
+    used = np.flatnonzero(occurs)
+    if len(used) == count:
+        return codes, used
+    return (np.cumsum(occurs, dtype=np.int32) - 1)[codes], used

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from lpr_lightning.datamodules.base import recorded
 from lpr_lightning.datamodules.files import FileDataModule
 from lpr_lightning.datamodules.sequences import read_sequences, sequences_table
-from lpr_lightning.datamodules.source import find_file, folder_of, open_source
+from lpr_lightning.datamodules.source import SUFFIXES, find_file, folder_of, open_source, optional_file
 from lpr_lightning.datamodules.table import AnswerTable, readable
 from lpr_lightning.errors import DataError
 
@@ -28,7 +27,7 @@ class XES3G5M(FileDataModule):
 
     The pieces of one learner are put back together, `-1` padding and repeated context (`selectmasks` = -1) are left
     out, and the rows of one answer (`is_repeat` = 1) become one interaction on several concepts. The published division
-    into train and test is not kept: learners are split by `split` (give the test file as `test_root` to keep it).
+    into train and test is not used: learners are split by `split` (give the test file as `test_root` to use it).
 
     Args:
         root: folder of the data set, or one sequence file. Names come from `metadata/kc_routes_map.json` and the
@@ -37,25 +36,19 @@ class XES3G5M(FileDataModule):
         common: see `LearnerDataModule`.
     """
 
-    def __init__(self, root: str, test_root: str | None = None, **common: Any) -> None:
-        given = recorded(locals())
-        super().__init__(root=root, test_root=test_root, **common)
-        self.save_hyperparameters(given, logger=False)
-
     def find(self, root: str) -> dict[str, Path]:
         """Return the sequence files of one level, and the metadata where it is there."""
         for train, test in LEVELS:
-            files: dict[str, Path | None] = {
-                "train": find_file(root, (train,), ADVICE, optional=True),
-                "test": None if folder_of(root) != Path(root).expanduser() else find_file(root, (test,), ADVICE, True),
+            files = {
+                "train": optional_file(root, (train,)),
+                "test": optional_file(root, (test,)) if folder_of(root) == Path(root).expanduser() else None,
             }
             if any(files.values()):
                 break
         else:
             find_file(root, tuple(name for level in LEVELS for name in level), ADVICE)
         for role, name in (("names", NAMES), ("questions", QUESTIONS)):
-            there = _metadata(root, name)
-            files[role] = there or _metadata(self.root, name)
+            files[role] = _metadata(root, name) or _metadata(self.root, name)
         return {role: path for role, path in files.items() if path is not None}
 
     def parse(self, files: dict[str, Path]) -> AnswerTable:
@@ -68,22 +61,20 @@ class XES3G5M(FileDataModule):
         if "questions" in files:
             questions = _read_json(files["questions"])
             texts = [_content(questions.get(item)) for item in table.items]
-        return AnswerTable(
-            table.log, table.learners, table.items, table.concepts, titles, table.counts, item_texts=texts
-        )
+        return replace(table, concept_names=titles, item_texts=texts)
 
 
 def _metadata(root: str, name: str) -> Path | None:
     """Return a metadata file in the folder of `root`, or in `metadata` beside it."""
     folder = folder_of(root)
     for place in (folder, folder / "metadata", folder.parent / "metadata"):
-        found = next((path for path in (place / (name + end) for end in ("", ".gz", ".zip")) if path.is_file()), None)
+        found = next((path for path in (place / (name + end) for end in SUFFIXES) if path.is_file()), None)
         if found is not None:
             return found
     return None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, object]:
     with open_source(path) as file:
         content = file.read()
     try:

@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lpr_lightning.cache import atomic_write
-from lpr_lightning.datamodules.columns import read_columns
 from lpr_lightning.datamodules.dbe_kt22 import DBEKT22
+from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.errors import SettingError
 
 _TAG, _WORD = re.compile(r"<[^>]*>"), re.compile(r"[a-z]{2,}")

@@ -37,6 +37,7 @@ _ROOMS = {
     "TrueEffect": "callbacks",
     "KESSimulator": "simulators.kes",
     "TrueLearners": "simulators.true_learners",
+    "check_method": "checks.method",
     "check_simulator": "simulators.check",
     "rollout": "simulators.rollout",
     "NextAnswers": "tasks.next_answers",

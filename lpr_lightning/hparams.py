@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -55,7 +56,7 @@ def plain(value: object) -> Plain:
     if dataclasses.is_dataclass(value):
         fields = {f.name: plain(vars(value)[f.name]) for f in dataclasses.fields(value) if f.init}
         return {"class_path": path, "init_args": fields}
-    if isinstance(value, HyperparametersMixin) and "_hparams" in vars(value):
+    if isinstance(value, HyperparametersMixin) and ("_hparams" in vars(value) or not _has_arguments(type(value))):
         return {"class_path": path, "init_args": plain(dict(value.hparams))}
     if isinstance(value, nn.Module):
         if path not in _warned:
@@ -66,6 +67,10 @@ def plain(value: object) -> Plain:
             )
         return {"class_path": path, UNRECORDED: True}
     raise SettingError(type(value).__name__, value, "plain values, dataclasses or modules")
+
+
+def _has_arguments(cls: type) -> bool:
+    return bool(inspect.signature(cls).parameters)
 
 
 def arguments(scope: Mapping[str, object]) -> dict[str, Plain]:

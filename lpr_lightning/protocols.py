@@ -6,14 +6,12 @@ B learners or rows, A candidates, N concepts, M concepts of a goal, L path steps
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.types import Exercise, InteractionBatch, Interactions, PathRequest, Split, State
-
-Batch = TypeVar("Batch", covariant=True)
+from lpr_lightning.types import Exercise, InteractionBatch, Interactions, PathRequest, Split, State, TensorData
 
 
 @runtime_checkable
@@ -51,6 +49,7 @@ class Tracer(Protocol):
         ...
 
 
+@runtime_checkable
 class Actions(Protocol):
     """What may be recommended, numbered from 0."""
 
@@ -61,6 +60,7 @@ class Actions(Protocol):
         ...
 
 
+@runtime_checkable
 class Learner(Protocol):
     """Anything whose mastery can be read: a simulator or a tracer."""
 
@@ -79,7 +79,10 @@ class Simulator(Learner, Protocol):
     answers; the simulator's own weights are frozen.
     """
 
-    actions: Actions
+    @property
+    def actions(self) -> Actions:
+        """What may be recommended."""
+        ...
 
     def start(self, request: PathRequest) -> State:
         """Return the learners' states after their histories."""
@@ -94,7 +97,11 @@ class Simulator(Learner, Protocol):
         ...
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
-        """Return the state after one answer each: [B] rows, or B * A rows where `asked` is [B, A]."""
+        """Return the state after a step of an episode: [B] rows, or B * A rows where `asked` is [B, A]."""
+        ...
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after an answer that a learner outside really gave; shapes as for `practise`."""
         ...
 
 
@@ -106,6 +113,7 @@ class Standing(NamedTuple):
     best: Tensor
 
 
+@runtime_checkable
 class Goal(Protocol):
     """What a path is for: the concepts, and the exam on them."""
 
@@ -147,7 +155,10 @@ class Act(NamedTuple):
 class Policy(Protocol):
     """Anything that recommends, step by step."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Under this name figures are logged."""
+        ...
 
     def begin(self, environment: Environment, request: PathRequest) -> State:
         """Return the policy's own state before the first step; tensors with the requests on the first axis."""
@@ -162,7 +173,8 @@ class Policy(Protocol):
         ...
 
 
-class Examples(Protocol[Batch]):
+@runtime_checkable
+class Examples(Protocol):
     """Training or evaluation examples of one split, from which batches are drawn by index."""
 
     @property
@@ -170,28 +182,30 @@ class Examples(Protocol[Batch]):
         """The length of each example, by which batches are bucketed, [E] int64."""
         ...
 
-    def batch(self, index: Tensor) -> Batch:
+    def batch(self, index: Tensor) -> TensorData:
         """Return the batch of the examples at `index` [B]."""
         ...
 
 
-class Task(Protocol[Batch]):
+@runtime_checkable
+class Task(Protocol):
     """Turns answer logs into examples: next-answer sequences, requests for paths, …"""
 
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples[Batch]:
+    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the examples of `split`; `log` holds that split's learners only."""
         ...
 
 
-class Batches(Protocol[Batch]):
+@runtime_checkable
+class Batches(Protocol):
     """A loader: batches drawn by index from resident tensors."""
 
     @property
-    def examples(self) -> Examples[Batch]:
+    def examples(self) -> Examples:
         """What the batches are drawn from."""
         ...
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def __iter__(self) -> Iterator[TensorData]: ...
 
     def __len__(self) -> int: ...
 
@@ -202,7 +216,7 @@ class LearnerData(Protocol):
 
     num_concepts: int
     num_items: int
-    task: Task[object]
+    task: Task
 
     @property
     def concept_names(self) -> list[str]:
@@ -238,9 +252,7 @@ class LearnerData(Protocol):
         """Return the answer logs of one split's learners (after `setup`)."""
         ...
 
-    def batches(
-        self, split: Split, task: Task[Batch], batch_size: int, shuffle: bool, across_ranks: bool = True
-    ) -> Batches[Batch]:
+    def batches(self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True) -> Batches:
         """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
         ...
 
@@ -261,4 +273,24 @@ class Connected(Protocol):
 
     def connect(self, data: LearnerData) -> None:
         """Take from the data what is needed; called as soon as the model is built."""
+        ...
+
+
+@runtime_checkable
+class HasEpisodes(Protocol):
+    """A module whose learners can be taught by other policies too."""
+
+    @property
+    def simulator(self) -> Simulator:
+        """The learners."""
+        ...
+
+    @property
+    def goal(self) -> Goal:
+        """What paths are for."""
+        ...
+
+    @property
+    def early_stop(self) -> bool:
+        """Whether an episode ends once its exam is full."""
         ...

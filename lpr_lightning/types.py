@@ -44,12 +44,14 @@ class TensorData:
     """A dataclass of tensors with rows on the first axis, moved, indexed and repeated together; None stays None."""
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        changes: dict[str, Tensor | TensorData] = {}
+        changes: dict[str, Tensor | TensorData | State] = {}
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 changes[name] = function(value)
             elif isinstance(value, TensorData):
                 changes[name] = value._map(function)
+            elif isinstance(value, tuple):
+                changes[name] = tuple(function(part) for part in value)
         return replace(self, **changes)  # type: ignore[type-var]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
@@ -63,6 +65,19 @@ class TensorData:
     def repeat(self, count: int) -> Self:
         """Return every row `count` times, copies side by side."""
         return self._map(lambda value: value.repeat_interleave(count, 0))
+
+    def put(self, index: Tensor, rows: Self) -> Self:
+        """Return a copy whose rows at `index` [R] int64 are those of `rows`, which has R rows of the same shapes."""
+        changes: dict[str, Tensor | TensorData | State] = {}
+        for name, value in vars(self).items():
+            new = vars(rows)[name]
+            if isinstance(value, Tensor):
+                changes[name] = value.index_copy(0, index, new)
+            elif isinstance(value, TensorData):
+                changes[name] = value.put(index, new)
+            elif isinstance(value, tuple):
+                changes[name] = tuple(old.index_copy(0, index, part) for old, part in zip(value, new, strict=True))
+        return replace(self, **changes)  # type: ignore[type-var]
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
@@ -161,6 +176,35 @@ class InteractionBatch(TensorData):
             concept=torch.where(mask[..., None], self.concept[:, :longest], PAD),
             item=torch.where(mask, self.item[:, :longest], PAD),
             correct=torch.where(mask, self.correct[:, :longest], 0.0),
+            mask=mask,
+        )
+
+    def then(self, later: InteractionBatch) -> Self:
+        """Return the histories with the answers of `later` behind their last ones.
+
+        >>> log = Interactions.from_lists([[(0, 1), (1, 0)], [(2, 1)]])
+        >>> both = log.batch(torch.arange(2)).then(log.batch(torch.tensor([1, 1])))
+        >>> both.concept.squeeze(-1), both.lengths
+        (tensor([[ 0,  1,  2],
+                [ 2,  2, -1]]), tensor([3, 2]))
+        """
+        width = max(self.concept.shape[2], later.concept.shape[2])
+        parts = [
+            torch.nn.functional.pad(one.concept, (0, width - one.concept.shape[2]), value=PAD) for one in (self, later)
+        ]
+        mask = torch.cat([self.mask, later.mask], 1)
+        longest = int(mask.sum(1).max()) if len(mask) else 0
+        place = (~mask).to(torch.int8).argsort(dim=1, stable=True)[:, :longest]
+        mask = mask.gather(1, place)
+        concept = torch.cat(parts, 1).gather(1, place[..., None].expand(-1, -1, width))
+        item, correct = (
+            torch.cat(pair, 1).gather(1, place) for pair in ((self.item, later.item), (self.correct, later.correct))
+        )
+        return replace(
+            self,
+            concept=concept.masked_fill(~mask[..., None], PAD),
+            item=item.masked_fill(~mask, PAD),
+            correct=correct.masked_fill(~mask, 0.0),
             mask=mask,
         )
 
@@ -327,6 +371,31 @@ class Rollout(TensorData):
 
     def __len__(self) -> int:
         return self.action.shape[0]
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of several rollouts one after another, the shorter ones padded."""
+        longest = max(part.action.shape[1] for part in parts)
+        return super().join([part._longer(longest - part.action.shape[1]) for part in parts])
+
+    def _longer(self, steps: int) -> Self:
+        if not steps:
+            return self
+        session, pad = self.session, torch.nn.functional.pad
+        return replace(
+            self,
+            session=replace(
+                session,
+                concept=pad(session.concept, (0, 0, 0, steps), value=PAD),
+                item=pad(session.item, (0, steps), value=PAD),
+                correct=pad(session.correct, (0, steps)),
+                mask=pad(session.mask, (0, steps)),
+            ),
+            action=pad(self.action, (0, steps), value=PAD),
+            predicted=pad(self.predicted, (0, steps)),
+            gain=pad(self.gain, (0, steps)),
+            log_prob=None if self.log_prob is None else pad(self.log_prob, (0, steps)),
+        )
 
     @property
     def concept(self) -> Tensor:

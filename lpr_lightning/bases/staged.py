@@ -107,8 +107,13 @@ class Staged(LightningModule):
         """End at once where the last stage was over already."""
         self._stop_when_over(self.current_epoch)
 
+    def prepare(self) -> None:
+        """Make what every stage needs; called once before the first stage, on the trainer's device, on every rank."""
+
     def on_train_epoch_start(self) -> None:
         """Begin the next stage when it is time."""
+        if self.stage_number < 0:
+            self.prepare()
         while self._over(self.current_epoch) and self.stage_number < len(self._stages) - 1:
             self.stage_state.copy_(torch.tensor([self.stage_number + 1, self.current_epoch, 0]))
             self.stage_best.fill_(-math.inf)
@@ -251,7 +256,7 @@ def _spans(stages: Sequence[Stage], max_epochs: int | None) -> list[str]:
         last = number == len(stages) - 1
         if limited and start >= (max_epochs or 0):
             names = ", ".join(repr(one.name) for one in stages[:number])
-            advice = f"the stages before it ({names}) take {start} epochs; raise it, or shorten them"
+            advice = f"The stages before it ({names}) take {start} epochs; raise it, or shorten them"
             raise SettingError("max_epochs", max_epochs, f"more than {start}, or {stage.name!r} never begins", advice)
         epochs = stage.epochs
         if epochs is None and limited:

@@ -12,16 +12,17 @@ from lpr_lightning.bases.staged import Stage, Staged, checked, datamodule_of
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import LearnerData
+from lpr_lightning.ranks import mean_count, rank_and_world
 from lpr_lightning.types import Answers, Exercise, InteractionBatch, PathRequest, State, TensorData
 
 
 class TracerModule(Staged):
     """A knowledge tracer as a LightningModule; a subclass gives `net`, an optimizer, and what else is its own.
 
-    `net` is a `nets.tracer_net.TracerNet`, whose calls this class passes on. Batches are `InteractionBatch` (task `NextAnswers`). The loss is the
-    mean binary cross-entropy of next answers; override `losses` for more terms, or `stages` for more stages.
-    Evaluation steps return `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score; `predict_step` takes
-    requests of learners never seen and returns `{"request", "mastery"}`.
+    `net` is a `nets.tracer_net.TracerNet`, whose calls this class passes on. Batches are `InteractionBatch` (task
+    `NextAnswers`). The loss is the mean binary cross-entropy of next answers; override `losses` for more terms, or
+    `stages` for more stages. Evaluation steps return `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score;
+    `predict_step` takes requests of learners never seen and returns `{"request", "mastery"}`.
 
     A subclass sets `self.net` after `super().__init__(num_concepts)` and `save_hyperparameters`; one that takes more
     than sizes from the data overrides `connect` and `connected`.
@@ -72,8 +73,7 @@ class TracerModule(Staged):
         """Return the terms of the loss by name; their sum is trained."""
         logit, place = self.next_logits(batch)
         target = batch.correct[:, 1:].flatten()[place]
-        loss = F.binary_cross_entropy_with_logits(logit, target, reduction="sum") / max(len(target), 1)
-        return {"answers": loss}
+        return {"answers": mean_cross_entropy(logit, target)}
 
     def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
@@ -85,7 +85,7 @@ class TracerModule(Staged):
         self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
         if len(losses) > 1:
             self.log_dict({f"train/loss_{name}": value for name, value in losses.items()}, batch_size=batch_size)
-        if self.trainer.world_size > 1:  # ddp waits for the gradient of every weight
+        if rank_and_world()[1] > 1:  # ddp waits for the gradient of every weight
             loss = loss + 0.0 * sum(weight.sum() for weight in self.parameters() if weight.requires_grad)
         return loss
 
@@ -162,6 +162,12 @@ class TracerModule(Staged):
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the mastery of every concept, [B, N], or of some, [B * G, M]."""
         return self.net.mastery(state, concept)
+
+
+def mean_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of logits [R], over the answers of all ranks when ddp averages it."""
+    total = F.binary_cross_entropy_with_logits(logit, target, reduction="sum")
+    return total / mean_count(torch.tensor(len(target), device=logit.device))
 
 
 def answers_at(probability: Tensor, place: Tensor, batch: InteractionBatch) -> Answers:

@@ -40,8 +40,9 @@ class RolloutMetrics(RowMetric):
         self.bootstrap, self.seed = bootstrap, seed
 
     def update(self, rollout: Rollout) -> None:
-        """Add the rows of a roll-out."""
-        fit, diversity = length_score(rollout.length, rollout.wanted_length), path_diversity(rollout.path)
+        """Add the rows of a rollout; a path that stopped with every target mastered may be shorter than was wanted."""
+        fit = length_score(rollout.length, rollout.wanted_length, rollout.stopped)
+        diversity = path_diversity(rollout.action)
         self.store(rollout.score_before, rollout.score_after, rollout.score_max, fit, diversity, rollout.length)
 
     def compute(self) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, Qwen2Config, Qwen2Model
 
+from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.nets import shared_prompt
 from lpr_lightning.nets.shared_prompt import SharedPrompt
@@ -45,7 +46,7 @@ class PathDecoder(nn.Module):
     >>> net = PathDecoder(num_concepts=5, hidden_size=16, num_layers=1, num_heads=2, max_length=4)
     >>> targets = torch.zeros(2, 5, dtype=torch.bool)
     >>> ask = PathRequest(InteractionBatch.empty(2), targets, torch.tensor([3, 3]), torch.arange(2), torch.arange(2))
-    >>> net.sample(ask, group_size=3, generator=torch.Generator().manual_seed(0)).path.shape[0]
+    >>> net.sample(ask, group_size=3, draws=Draws.of(0, 0, ask.row)).path.shape[0]
     6
     """
 
@@ -106,14 +107,15 @@ class PathDecoder(nn.Module):
         request: PathRequest,
         group_size: int = 1,
         temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        draws: Draws | None = None,
     ) -> SampledPaths:
-        """Return `group_size` paths for each request; `temperature=0` takes the likeliest token at each step.
+        """Return `group_size` paths for each request, sampled by the requests' `draws`, or the likeliest without them.
 
-        Log-probabilities are those at the same temperature (at 1 where it is 0).
+        Log-probabilities are those at the same temperature.
         """
         prompt = self._read(request)
         rows = len(request) * group_size
+        draws = None if draws is None else draws.fork(group_size)
         hidden = prompt.last.repeat_interleave(group_size, 0)
         position = prompt.length.repeat_interleave(group_size, 0)[:, None]
         cache = DynamicCache(config=self.decoder.config)
@@ -121,11 +123,8 @@ class PathDecoder(nn.Module):
         tokens, log_probs, masks = [], [], []
         for step in range(self.max_length + 1):
             now = torch.tensor([step], device=hidden.device)
-            log_prob = self._log_softmax(hidden[:, None], now, temperature or 1.0)[:, 0]
-            if temperature == 0:
-                token = log_prob.argmax(1)
-            else:
-                token = torch.multinomial(log_prob.exp(), 1, generator=generator).squeeze(1)
+            log_prob = self._log_softmax(hidden[:, None], now, temperature)[:, 0]
+            token = log_prob.argmax(1) if draws is None else draws.at(step).pick(log_prob.exp())
             masks.append(~ended)
             tokens.append(torch.where(ended | (token == self.end), PAD, token))
             log_probs.append(torch.where(ended, 0.0, log_prob.gather(1, token[:, None]).squeeze(1)))
@@ -242,15 +241,15 @@ class SmallQwen2:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("hidden_size", 1),
-            ("num_layers", 1),
-            ("num_heads", 1),
-            ("history_length", 0),
-            ("max_length", 1),
+        for name, value, least in (
+            ("hidden_size", self.hidden_size, 1),
+            ("num_layers", self.num_layers, 1),
+            ("num_heads", self.num_heads, 1),
+            ("history_length", self.history_length, 0),
+            ("max_length", self.max_length, 1),
         ):
-            if getattr(self, name) < least:
-                raise SettingError(name, getattr(self, name), f"a whole number of at least {least}")
+            if value < least:
+                raise SettingError(name, value, f"a whole number of at least {least}")
         if self.hidden_size % (2 * self.num_heads):
             raise SettingError("hidden_size", self.hidden_size, f"a multiple of 2 * num_heads = {2 * self.num_heads}")
         if not 0 <= self.dropout < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
 
 import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
@@ -14,7 +14,19 @@ from lpr_lightning.protocols import LearnerData
 from lpr_lightning.types import PAD, Exercise
 
 
-class ConceptActions(HyperparametersMixin, nn.Module):
+class ActionSet(HyperparametersMixin, nn.Module, ABC):
+    """Base class of what may be recommended, numbered from 0."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of actions."""
+
+    @abstractmethod
+    def at(self, action: Tensor) -> Exercise:
+        """Return the exercises of actions [...] int64; nothing is asked where an action is -1."""
+
+
+class ConceptActions(ActionSet):
     """Every concept is an action of the same number.
 
     Args:
@@ -43,7 +55,7 @@ class ConceptActions(HyperparametersMixin, nn.Module):
         return Exercise.of_concepts(action)
 
 
-class QuestionActions(HyperparametersMixin, nn.Module):
+class QuestionActions(ActionSet):
     """Every question of the data is an action of the same number.
 
     Which questions are on which concepts comes by `connect`, and stays in checkpoints.
@@ -84,9 +96,9 @@ class QuestionActions(HyperparametersMixin, nn.Module):
         concept = self.item_concepts[action.clamp_min(0)]
         return Exercise(concept.masked_fill(action[..., None] < 0, PAD), action)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *others: object) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: object) -> None:
         """Make room for the questions' concepts as they were saved."""
         loaded = state_dict.get(prefix + "item_concepts")
         if loaded is not None:
             self.item_concepts = self.item_concepts.new_empty(loaded.shape)
-        super()._load_from_state_dict(state_dict, prefix, *others)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *others)

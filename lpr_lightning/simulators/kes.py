@@ -13,7 +13,7 @@ from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments, built, load_module
 from lpr_lightning.protocols import Tracer
-from lpr_lightning.simulators.actions import ConceptActions, QuestionActions
+from lpr_lightning.simulators.actions import ActionSet, ConceptActions
 from lpr_lightning.types import Exercise, PathRequest, State, keep_rows, repeat_rows
 
 Response = Literal["threshold", "bernoulli", "soft"]
@@ -50,13 +50,13 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         tracer: nn.Module | str,
         response: Response = "threshold",
         threshold: float = 0.5,
-        actions: ConceptActions | QuestionActions | None = None,
+        actions: ActionSet | None = None,
     ) -> None:
         super().__init__()
-        tracer = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module)
-        actions = built(actions, nn.Module)
+        tracer = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module) or tracer
+        actions = built(actions, ActionSet)
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if not isinstance(tracer, Tracer):
+        if not isinstance(tracer, Tracer) or not isinstance(tracer, nn.Module):
             allowed = "a module with the calls of lpr_lightning.protocols.Tracer"
             raise SettingError("tracer", type(tracer).__name__, allowed)
         if not 0 < threshold < 1:
@@ -66,7 +66,7 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         self.tracer = tracer
         self.response, self.threshold = response, threshold
         self.num_concepts: int = tracer.num_concepts
-        self.actions = actions or ConceptActions(tracer.num_concepts)
+        self.actions: ActionSet = actions or ConceptActions(tracer.num_concepts)
         self.requires_grad_(False)
         self.eval()
 
@@ -94,11 +94,14 @@ class KESSimulator(HyperparametersMixin, nn.Module):
                 return (probability > chance).to(probability)
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
-        """Return the state after one answer each; rows that are asked nothing stay as they are."""
+        """Return the state after a step of an episode; rows that are asked nothing stay as they are."""
         exercise, going = _something(asked)
-        after = self.tracer.practise(state, exercise, correct)
-        count = asked.shape[1] if len(asked.shape) > 1 else 1
-        return keep_rows(repeat_rows(state, count), after, going.flatten())
+        return _kept(state, self.tracer.practise(state, exercise, correct), going)
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after a real answer; rows that are asked nothing stay as they are."""
+        exercise, going = _something(asked)
+        return _kept(state, self.tracer.observe(state, exercise, correct), going)
 
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the predicted success probability of every concept [B, N], or of some, [B * G, M]."""
@@ -109,3 +112,9 @@ def _something(asked: Exercise) -> tuple[Exercise, Tensor]:
     """Return exercises that ask concept 0 where nothing is asked, and where something is."""
     going = asked.asked
     return replace(asked, concept=torch.where(going[..., None], asked.concept, 0)), going
+
+
+def _kept(before: State, after: State, going: Tensor) -> State:
+    """Return the states [B * A] after exercises [B, A], those before where nothing was asked."""
+    count = going.shape[1] if going.dim() > 1 else 1
+    return keep_rows(repeat_rows(before, count), after, going.flatten())

@@ -88,6 +88,10 @@ class Ladder:
         current = ability.gather(1, index)
         return (ability.scatter(1, index, torch.where(reachable, (current + self.gain).clamp_max(1.0), current)),)
 
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the same: whoever answers practises."""
+        return self.practise(state, asked, correct)
+
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the abilities, [B, N], or those of some concepts, [B * G, M]."""
         if concept is None:

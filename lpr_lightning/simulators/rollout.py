@@ -2,17 +2,114 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
-from lpr_lightning.protocols import Act, Environment, Goal, Policy, Simulator
-from lpr_lightning.types import PAD, InteractionBatch, PathRequest, Rollout, State, repeat_rows
+from lpr_lightning.protocols import Environment, Goal, Policy, Simulator
+from lpr_lightning.types import PAD, InteractionBatch, PathRequest, Rollout, State, TensorData, repeat_rows
 
 ANSWERS, ACTIONS = 0, 1  # streams of random numbers of a step
+
+
+@dataclass(frozen=True)
+class Episode(TensorData):
+    """Where learners are in their episodes: one row each.
+
+    The learners' states; the goal's concepts [B, M] and all that were so far, `targets` [B, N]; how they stand towards
+    the goal (mean mastery, exam score, best score); the most steps, and the steps taken; whether the exam was full
+    before the end (`stopped`), and whether the episode is over (`ended`).
+    """
+
+    request: PathRequest
+    state: State
+    concept: Tensor
+    targets: Tensor
+    mastery: Tensor
+    score: Tensor
+    best: Tensor
+    limit: Tensor
+    taken: Tensor
+    stopped: Tensor
+    ended: Tensor
+
+    def __len__(self) -> int:
+        return len(self.limit)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened at one step, one row for each episode; rows that had ended did nothing (action -1)."""
+
+    action: Tensor
+    concept: Tensor
+    item: Tensor
+    response: Tensor
+    predicted: Tensor
+    gain: Tensor
+
+
+def start_episode(
+    simulator: Simulator, goal: Goal, request: PathRequest, limit: Tensor, early_stop: bool = False
+) -> Episode:
+    """Return the episodes of requests before their first step; at most `limit` [B] steps are taken."""
+    state = simulator.start(request)
+    concept = goal.choose(simulator, state, request)
+    standing = goal.assess(simulator, state, concept)
+    targets = _marked(torch.zeros_like(request.targets), concept)
+    never = torch.zeros_like(limit, dtype=torch.bool)
+    episode = Episode(
+        request, state, concept, targets, *standing, limit, taken=torch.zeros_like(limit), stopped=never, ended=never
+    )
+    return _judged(episode, early_stop)
+
+
+def step_episode(
+    simulator: Simulator, goal: Goal, episode: Episode, action: Tensor, draws: Draws | None, early_stop: bool = False
+) -> tuple[Episode, Step]:
+    """Let the learners take one step each, [B] actions; -1 ends an episode."""
+    action = action.masked_fill(episode.ended, PAD)
+    idle = action == PAD
+    asked = simulator.actions.at(action)
+    predicted = simulator.predict(episode.state, asked).masked_fill(idle, 0.0)
+    response = simulator.respond(predicted, draws).masked_fill(idle, 0.0)
+    state = simulator.practise(episode.state, asked, response)
+    standing = goal.assess(simulator, state, episode.concept)
+    step = Step(action, asked.concept, asked.item, response, predicted, standing.mastery - episode.mastery)
+    concept, targets = episode.concept, episode.targets
+    if goal.every_step:
+        concept = goal.choose(simulator, state, episode.request)
+        targets = torch.where(idle[:, None], targets, _marked(targets, concept))
+        standing = goal.assess(simulator, state, concept)
+    mastery, score, best = standing
+    after = replace(
+        episode,
+        state=state,
+        concept=concept,
+        targets=targets,
+        mastery=mastery,
+        score=score,
+        best=best,
+        taken=episode.taken + (~idle).long(),
+        ended=episode.ended | idle,
+    )
+    return _judged(after, early_stop), step
+
+
+def _judged(episode: Episode, early_stop: bool) -> Episode:
+    """Return episodes that have ended where their exam is full, if that ends them, or their steps are used up."""
+    stopped = episode.stopped
+    if early_stop:
+        stopped = stopped | (~episode.ended & (episode.score >= episode.best))
+    return replace(episode, stopped=stopped, ended=episode.ended | stopped | (episode.taken >= episode.limit))
+
+
+def request_draws(seed: int, step: int, request: PathRequest) -> Draws:
+    """Return random numbers of requests: by their rows in the data, outside any split by their places in the batch."""
+    place = torch.arange(len(request), device=request.row.device)
+    return Draws.of(seed, step, torch.where(request.row < 0, -2 - place, request.row))
 
 
 @torch.no_grad()
@@ -41,176 +138,56 @@ def rollout(
         draws: random numbers of the requests [B], for answers and for a policy that samples; without them both are
             the likeliest.
         group_size: episodes of each request.
-        horizon: most steps of every episode; None takes the wanted length of each request.
+        horizon: most steps of every episode; None takes the wanted length of each request. Nothing is done where that
+            is 0.
         early_stop: end an episode as soon as the exam is full, as in the public code of the KES protocol.
         sample: let the policy sample its actions by `draws` instead of taking the likeliest.
         model: what the policy may look into; default the simulator itself. Policies that search then plan on a model
             of the learners, while the learners answer.
     """
     environment = Environment(simulator if model is None else model, goal)
-    state = simulator.start(request)
-    concept = goal.choose(simulator, state, request)
-    mastery_before = simulator.mastery(state).repeat_interleave(group_size, 0)
+    limit = request.length if horizon is None else (request.length > 0) * horizon
+    episode = start_episode(simulator, goal, request, limit, early_stop)
     own = repeat_rows(policy.begin(environment, request), group_size)
-    state, request = repeat_rows(state, group_size), request.repeat(group_size)
-    concept = concept.repeat_interleave(group_size, 0)
+    mastery_before = simulator.mastery(episode.state).repeat_interleave(group_size, 0)
+    episode = episode.repeat(group_size) if group_size > 1 else episode
     draws = None if draws is None else draws.fork(group_size)
-    limit = request.length if horizon is None else torch.full_like(request.length, horizon)
-    targets = _marked(torch.zeros_like(request.targets), concept)
-    standing = goal.assess(simulator, state, concept)
-    full = standing.score >= standing.best
-    stopped, ended = torch.zeros_like(full), torch.zeros_like(full)
-    steps: list[_Step] = []
-    for number in range(int(limit.max()) if len(request) else 0):
-        stopped = stopped | (full & ~ended) if early_stop else stopped
-        ended = ended | stopped | (number >= limit)
-        now = None if draws is None else draws.at(number)
-        act = policy.act(environment, own, concept, now.at(ACTIONS) if now is not None and sample else None)
-        action = act.action.masked_fill(ended, PAD)
-        ended = ended | (action == PAD)
-        if bool(ended.all()):
+    steps: list[Step] = []
+    log_probs: list[Tensor] = []
+    while not bool(episode.ended.all()):
+        now = None if draws is None else draws.at(len(steps))
+        act = policy.act(environment, own, episode.concept, now.at(ACTIONS) if now is not None and sample else None)
+        answers = None if now is None else now.at(ANSWERS)
+        if bool((act.action.masked_fill(episode.ended, PAD) == PAD).all()):
             break
-        asked = simulator.actions.at(action)
-        predicted = simulator.predict(state, asked).masked_fill(ended, 0.0)
-        response = simulator.respond(predicted, None if now is None else now.at(ANSWERS)).masked_fill(ended, 0.0)
-        state = simulator.practise(state, asked, response)
-        own = policy.see(environment, own, action, response)
-        after = goal.assess(simulator, state, concept)
-        log_prob = None if act.log_prob is None else act.log_prob.masked_fill(ended, 0.0)
-        gain = after.mastery - standing.mastery
-        steps.append(_Step(action, asked.concept, asked.item, response, predicted, gain, log_prob))
-        if goal.every_step:
-            concept = goal.choose(simulator, state, request)
-            targets = _marked(targets, concept)
-            after = goal.assess(simulator, state, concept)
-        standing, full = after, after.score >= after.best
-    mastery_after = simulator.mastery(state)
+        episode, step = step_episode(simulator, goal, episode, act.action, answers, early_stop)
+        own = policy.see(environment, own, step.action, step.response)
+        steps.append(step)
+        if act.log_prob is not None:
+            log_probs.append(act.log_prob.masked_fill(step.action == PAD, 0.0))
+    mastery_after = simulator.mastery(episode.state)
+    action = _stacked([step.action for step in steps], episode.limit)
     return Rollout(
-        session=_session(steps, request),
-        action=_stacked([step.action for step in steps], request.length),
+        session=_session(steps, action, episode.request),
+        action=action,
         predicted=_stacked([step.predicted for step in steps], mastery_after[:, 0]),
         gain=_stacked([step.gain for step in steps], mastery_after[:, 0]),
-        score_before=goal.mark(mastery_before, targets),
-        score_after=goal.mark(mastery_after, targets),
-        score_max=targets.sum(1).to(mastery_after),
+        score_before=goal.mark(mastery_before, episode.targets),
+        score_after=goal.mark(mastery_after, episode.targets),
+        score_max=episode.targets.sum(1).to(mastery_after),
         mastery_before=mastery_before,
         mastery_after=mastery_after,
-        targets=targets,
-        wanted_length=request.length,
-        stopped=stopped | (full & ~ended) if early_stop else stopped,
+        targets=episode.targets,
+        wanted_length=episode.request.length,
+        stopped=episode.stopped,
         group_size=group_size,
-        log_prob=_log_prob(steps),
+        log_prob=torch.stack(log_probs, 1) if log_probs else None,
     )
 
 
-@dataclass(frozen=True)
-class FixedPaths:
-    """A policy that follows given paths [B, L] of actions, -1 after their end, whatever the answers.
-
-    >>> from lpr_lightning.goals import Targets
-    >>> from lpr_lightning.simulators.ladder import Ladder
-    >>> ladder = Ladder(2)
-    >>> request = ladder.request(targets=[[1]], length=2)
-    >>> rollout(ladder, Targets(), request, FixedPaths(torch.tensor([[0, 1]]))).mastery_after
-    tensor([[0.5000, 0.5000]])
-    """
-
-    path: Tensor
-    name: str = "fixed"
-
-    def begin(self, environment: Environment, request: PathRequest) -> State:
-        """Return the paths and how far they were followed."""
-        if len(self.path) != len(request):
-            raise SettingError("path", tuple(self.path.shape), f"{len(request)} rows, one for each request")
-        return start_of(self.path)
-
-    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
-        """Return the next action of each path."""
-        return follow(state)
-
-    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
-        """Go on by one step."""
-        return went_on(state)
-
-
-def start_of(path: Tensor) -> State:
-    """Return the state of a policy that follows paths [B, L] from their first step."""
-    return path, torch.zeros_like(path[:, 0]) if path.shape[1] else path.new_zeros(len(path))
-
-
-def follow(state: State) -> Act:
-    """Return the next actions of such a policy; -1 behind the end."""
-    path, place = state[0], state[1]
-    if not path.shape[1]:
-        return Act(torch.full_like(place, PAD))
-    action = path.gather(1, place.clamp_max(path.shape[1] - 1)[:, None]).squeeze(1)
-    return Act(action.masked_fill(place >= path.shape[1], PAD))
-
-
-def went_on(state: State) -> State:
-    """Return its state one step later."""
-    return state[0], state[1] + 1, *state[2:]
-
-
-def follow_paths(
-    simulator: Simulator,
-    goal: Goal,
-    request: PathRequest,
-    path: Tensor,
-    draws: Draws | None = None,
-    group_size: int = 1,
-    early_stop: bool = False,
-) -> Rollout:
-    """Let each learner of `request` (B) follow its `group_size` fixed paths (`path` [B * K, L], -1 after the end)."""
-    if path.shape[0] != len(request) * group_size:
-        allowed = f"{len(request) * group_size} rows, group_size paths for each request"
-        raise SettingError("path", tuple(path.shape), allowed)
-    grouped = path.view(len(request), -1) if len(request) else path.new_empty(0, path.shape[1])
-    policy = _Grouped(grouped, path.shape[1])
-    return rollout(simulator, goal, request, policy, draws, group_size, path.shape[1], early_stop)
-
-
-@dataclass(frozen=True)
-class _Grouped:
-    """Follows K paths of each request, which stand one after the other in a row of `path` [B, K * L]."""
-
-    path: Tensor
-    length: int
-    name: str = "fixed"
-
-    def begin(self, environment: Environment, request: PathRequest) -> State:
-        """Return the paths of each request; each of its copies takes the next of them at its first step."""
-        return start_of(self.path)
-
-    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
-        """Return the next action of each path."""
-        rows, place = state[0], state[1]
-        count = rows.shape[1] // max(self.length, 1)
-        copy = torch.arange(len(place), device=place.device) % max(count, 1)
-        return Act(rows.gather(1, (copy * self.length + place)[:, None]).squeeze(1))
-
-    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
-        """Go on by one step."""
-        return went_on(state)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """What happened to all rows at one step."""
-
-    action: Tensor
-    concept: Tensor
-    item: Tensor
-    response: Tensor
-    predicted: Tensor
-    gain: Tensor
-    log_prob: Tensor | None
-
-
-def _session(steps: list[_Step], request: PathRequest) -> InteractionBatch:
+def _session(steps: list[Step], action: Tensor, request: PathRequest) -> InteractionBatch:
     if not steps:
         return InteractionBatch.empty(len(request), request.length.device, request.learner)
-    action = torch.stack([step.action for step in steps], 1)
     return InteractionBatch(
         concept=torch.stack([step.concept for step in steps], 1),
         item=torch.stack([step.item for step in steps], 1),
@@ -222,11 +199,6 @@ def _session(steps: list[_Step], request: PathRequest) -> InteractionBatch:
 
 def _stacked(values: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(values, 1) if values else like.new_zeros(len(like), 0)
-
-
-def _log_prob(steps: list[_Step]) -> Tensor | None:
-    values = [step.log_prob for step in steps if step.log_prob is not None]
-    return torch.stack(values, 1) if values else None
 
 
 def _marked(targets: Tensor, concept: Tensor) -> Tensor:

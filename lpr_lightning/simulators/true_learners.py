@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments, built
-from lpr_lightning.simulators.actions import ConceptActions, QuestionActions
+from lpr_lightning.simulators.actions import ActionSet, ConceptActions
 from lpr_lightning.simulators.synthetic_world import build_world
-from lpr_lightning.types import PAD, Exercise, PathRequest, State
+from lpr_lightning.types import Exercise, PathRequest, State
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ class TrueLearners(HyperparametersMixin, nn.Module):
         num_learners: int = 600,
         learning: Learning | None = None,
         deterministic: bool = False,
-        actions: ConceptActions | QuestionActions | None = None,
+        actions: ActionSet | None = None,
         world_seed: int = 0,
     ) -> None:
         super().__init__()
-        actions = built(actions, nn.Module)
+        actions = built(actions, ActionSet)
         self.save_hyperparameters(arguments(locals()), logger=False)
         if num_concepts < 2:
             raise SettingError("num_concepts", num_concepts, "at least 2")
@@ -119,7 +119,7 @@ class TrueLearners(HyperparametersMixin, nn.Module):
         self.num_concepts, self.num_items, self.num_learners = num_concepts, num_items, num_learners
         self.learning = built(learning, Learning) or Learning()
         self.deterministic = deterministic
-        self.actions = actions or ConceptActions(num_concepts)
+        self.actions: ActionSet = actions or ConceptActions(num_concepts)
         self.world = build_world(num_concepts, num_items, num_learners, world_seed)
         needs = torch.zeros(num_concepts, num_concepts, dtype=torch.bool)
         needs[self.world.prerequisites[:, 1], self.world.prerequisites[:, 0]] = True
@@ -166,6 +166,10 @@ class TrueLearners(HyperparametersMixin, nn.Module):
         grown = own + self.learning.rate * zone * self.gate(ability, place.squeeze(1)) * effort
         faded = ability - self.learning.forgetting * (ability - beginning)
         return torch.where(going, faded.scatter(1, place, grown[:, None]), ability), beginning
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the same: whoever answers practises."""
+        return self.practise(state, asked, correct)
 
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the true success probability on every concept [B, N], or on some, [B * G, M]."""

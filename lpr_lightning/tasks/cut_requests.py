@@ -55,7 +55,7 @@ class CutRequests:
 def first_met(concept: Tensor, num_concepts: int, most: int | None) -> Tensor:
     """Return the distinct concepts of each row of `concept` [B, T] (-1 where unused) as [B, N] bool.
 
-    Of more than `most` concepts those met first are kept.
+    Of more than `most` concepts those met first are taken.
 
     >>> first_met(torch.tensor([[2, 2, 0, -1]]), 3, None)
     tensor([[ True, False,  True]])

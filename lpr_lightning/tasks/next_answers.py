@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import Examples, InteractionBatch, Interactions, Split
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import InteractionBatch, Interactions, Split
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ class NextAnswers:
     evaluation_length: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "evaluation_length"):
-            length = getattr(self, name)
+        for name, length in (("max_length", self.max_length), ("evaluation_length", self.evaluation_length)):
             if length is not None and length < 2:
                 raise SettingError(name, length, "at least 2 answers", "a window needs an answer to predict")
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD, Examples, InteractionBatch, Interactions, Split, _Tensors
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import PAD, InteractionBatch, Interactions, Split, TensorData
 
 Labels = Literal["next", "distinct"]
 
 
 @dataclass(frozen=True)
-class LoggedPaths(_Tensors):
+class LoggedPaths(TensorData):
     """Histories of H answers, and the L answers that came after them.
 
     `history` and `future` are `InteractionBatch`es [B, H] and [B, L] without padding, except that the history of a
@@ -80,8 +81,9 @@ class NextPaths:
     min_history: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("history_length", "length", "stride", "train_stride", "min_history"):
-            value = getattr(self, name)
+        numbers: dict[str, int | None] = {"history_length": self.history_length, "length": self.length}
+        numbers |= {"stride": self.stride, "train_stride": self.train_stride, "min_history": self.min_history}
+        for name, value in numbers.items():
             if value is not None and value < 1:
                 raise SettingError(name, value, "a whole number of at least 1")
         if self.labels not in ("next", "distinct"):
@@ -100,16 +102,16 @@ class NextPaths:
         >>> NextPaths(history_length=2).history(one).concept.flatten(), NextPaths(2, labels="next").history(one).lengths
         (tensor([1, 2]), tensor([2]))
         """
-        kept = history.mask
+        read = history.mask
         if self.labels == "distinct":
             concept = history.concept[..., 0]
-            kept = torch.cat([kept[:, :1], kept[:, 1:] & (concept[:, 1:] != concept[:, :-1])], 1)
-        count = kept.sum(1, keepdim=True)
+            read = torch.cat([read[:, :1], read[:, 1:] & (concept[:, 1:] != concept[:, :-1])], 1)
+        count = read.sum(1, keepdim=True)
         width = min(self.history_length, int(count.max()) if count.numel() else 0)
         steps = torch.arange(width, device=count.device)
         mask = steps < count
         place = (count - width).clamp_min(0) + steps
-        place = (~kept).to(torch.int8).argsort(dim=1, stable=True).gather(1, place)
+        place = (~read).to(torch.int8).argsort(dim=1, stable=True).gather(1, place)
         several = place[..., None].expand(-1, -1, history.concept.shape[-1])
         return InteractionBatch(
             concept=torch.where(mask[..., None], history.concept.gather(1, several), PAD),
@@ -171,10 +173,10 @@ def first_of_runs(log: Interactions) -> Interactions:
     learner = torch.arange(log.num_learners, device=concept.device).repeat_interleave(log.lengths)
     new = torch.ones_like(concept, dtype=torch.bool)
     new[1:] = (concept[1:] != concept[:-1]) | (learner[1:] != learner[:-1])
-    kept = torch.bincount(learner[new], minlength=log.num_learners)
+    lengths = torch.bincount(learner[new], minlength=log.num_learners)
     return replace(
         log,
-        offsets=torch.cat([kept.new_zeros(1), kept.cumsum(0)]),
+        offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
         item=log.item[new],
         concept=log.concept[new],
         correct=log.correct[new],

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
+from lpr_lightning.protocols import Examples
 from lpr_lightning.tasks.cut_requests import CutRequests, answers_until, count_concepts
-from lpr_lightning.types import Examples, Interactions, Split
+from lpr_lightning.types import PAD, Interactions, PathRequest, Split
 
 DRAWS = 8
 """Times that an end point is drawn again before a training learner's further request is given up."""
 ROUNDING = 1e-9
-"""Keeps shares of whole numbers whole: .29 of 100 answers is 29, not 28.99…."""
+"""Leaves shares of whole numbers whole: .29 of 100 answers is 29, not 28.99…."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class PathRequests:
     """Takes the front of a learner's log as the history and the concepts at its end as the targets.
 
     The protocol of GEHRL, DLPR and IB-GRPO: in a log of n answers the first floor(`prefix` n) are the history, the
-    distinct concepts of answers i >= (1 - `target_tail`) n are the targets, and what lies between is thrown away.
+    distinct concepts of answers i >= (1 - `target_tail`) n are the targets, and what lies between is left out.
     A log is eligible if it has at least `min_distinct` distinct concepts and at least `min_targets` targets. Every
     concept of an answer counts.
 
@@ -39,10 +41,10 @@ class PathRequests:
         target_tail: share of the log whose concepts are the targets.
         min_distinct: fewest distinct concepts of an eligible log.
         min_targets: fewest targets of an eligible log.
-        max_targets: of more targets, those met first in the tail are kept.
-        max_history: of a longer history, the last answers are kept.
+        max_targets: of more targets, those met first in the tail are taken.
+        max_history: of a longer history, the last answers are taken.
         train_cuts: requests from each training learner; the first is the whole log.
-        max_requests: of more requests, a seeded random choice is kept.
+        max_requests: of more requests, a seeded random choice is taken.
 
     >>> log = Interactions.from_lists([[(c % 4, 1) for c in range(10)], [(0, 1), (1, 1)]])
     >>> request = PathRequests(min_distinct=4).examples(log, "test", 4, seed=0).batch(torch.tensor([0]))
@@ -67,12 +69,14 @@ class PathRequests:
     max_requests: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("length", "min_distinct", "min_targets", "train_cuts"):
-            if getattr(self, name) < 1:
-                raise SettingError(name, getattr(self, name), "at least 1")
-        for name in ("max_targets", "max_history", "max_requests"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise SettingError(name, getattr(self, name), "at least 1, or null for no limit")
+        least = {"length": self.length, "min_distinct": self.min_distinct}
+        for name, value in (least | {"min_targets": self.min_targets, "train_cuts": self.train_cuts}).items():
+            if value < 1:
+                raise SettingError(name, value, "at least 1")
+        most = {"max_targets": self.max_targets, "max_history": self.max_history, "max_requests": self.max_requests}
+        for name, limit in most.items():
+            if limit is not None and limit < 1:
+                raise SettingError(name, limit, "at least 1, or null for no limit")
         if self.lengths is not None and (not self.lengths or min(self.lengths) < 1):
             raise SettingError("lengths", self.lengths, "a list of path lengths of at least 1, or null")
         if not 0 < self.prefix < 1:
@@ -124,7 +128,33 @@ class PathRequests:
         found = torch.zeros_like(least)
         for _ in range(DRAWS):
             share = torch.rand(len(learner), generator=generator, dtype=torch.float64).to(learner.device)
-            open_ = ((found == 0) & (ends > 0)).nonzero().squeeze(1)
-            stop = (least + (share * ends).long())[open_]
-            found[open_] = torch.where(self._has_targets(log, num_concepts, learner[open_], stop), stop, 0)
+            pending = ((found == 0) & (ends > 0)).nonzero().squeeze(1)
+            stop = (least + (share * ends).long())[pending]
+            found[pending] = torch.where(self._has_targets(log, num_concepts, learner[pending], stop), stop, 0)
         return learner[found > 0], found[found > 0]
+
+
+def vary_requests(request: PathRequest, share: float, pool: Tensor, draws: Draws) -> PathRequest:
+    """Return the requests, a `share` of them with the history cut at a random place and another learner's targets.
+
+    A cut history has between none and all of its answers left; targets come from a random row of `pool` [E, N] bool.
+    `draws` are those of the requests. `row` becomes -1 where a request was changed.
+
+    >>> from lpr_lightning.types import InteractionBatch
+    >>> rows = torch.arange(2)
+    >>> right = torch.ones(2, 3)
+    >>> history = InteractionBatch(right[..., None].long(), right.long(), right, right.bool(), rows)
+    >>> request = PathRequest(history, torch.eye(2).bool(), torch.tensor([5, 5]), rows, rows)
+    >>> vary_requests(request, 1.0, request.targets, Draws.of(0, 0, rows)).row
+    tensor([-1, -1])
+    """
+    changed = draws.at(0).uniform() < share
+    other = draws.at(1).integers(len(pool))
+    lengths = request.history.lengths
+    answers = torch.where(changed, draws.at(2).integers(lengths + 1), lengths)
+    return replace(
+        request,
+        history=request.history.first(answers),
+        targets=torch.where(changed[:, None], pool[other], request.targets),
+        row=torch.where(changed, PAD, request.row),
+    )

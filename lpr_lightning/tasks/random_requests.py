@@ -1,4 +1,4 @@
-"""Requests for paths by strangers with random histories and random targets."""
+"""Requests for paths by unseen learners with random histories and random targets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD, Examples, InteractionBatch, Interactions, PathRequest, Split
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import PAD, InteractionBatch, Interactions, PathRequest, Split
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class RandomRequests:
     test: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("targets", "length", "train", "val", "test"):
-            if getattr(self, name) < 1:
-                raise SettingError(name, getattr(self, name), "at least 1")
+        numbers = {"targets": self.targets, "length": self.length}
+        for name, value in (numbers | {"train": self.train, "val": self.val, "test": self.test}).items():
+            if value < 1:
+                raise SettingError(name, value, "at least 1")
         if self.initial_length < 0:
             raise SettingError("initial_length", self.initial_length, "at least 0")
 
@@ -60,12 +62,12 @@ class RandomRequests:
         correct = chance < success_rate(log, num_concepts).cpu()[concept]
         device = log.offsets.device
         targets = torch.zeros(count, num_concepts, dtype=torch.bool).scatter(1, target, True)
-        return StrangerRequests(concept.to(device), correct.float().to(device), targets.to(device), self.length)
+        return UnseenRequests(concept.to(device), correct.float().to(device), targets.to(device), self.length)
 
 
 @dataclass(frozen=True)
-class StrangerRequests:
-    """Requests of strangers: `concept` [E, T] int64 with `correct` [E, T] answers, and `targets` [E, N] bool."""
+class UnseenRequests:
+    """Requests of unseen learners: `concept` [E, T] int64 with `correct` [E, T] answers, and `targets` [E, N] bool."""
 
     concept: Tensor
     correct: Tensor
@@ -80,15 +82,15 @@ class StrangerRequests:
     def batch(self, index: Tensor) -> PathRequest:
         """Return the requests at `index` [B]."""
         concept = self.concept[index]
-        stranger = torch.full_like(index, PAD)
+        unseen = torch.full_like(index, PAD)
         history = InteractionBatch(
             concept=concept[..., None],
             item=torch.full_like(concept, PAD),
             correct=self.correct[index],
             mask=torch.ones_like(concept, dtype=torch.bool),
-            learner=stranger,
+            learner=unseen,
         )
-        return PathRequest(history, self.targets[index], torch.full_like(index, self.length), stranger, index)
+        return PathRequest(history, self.targets[index], torch.full_like(index, self.length), unseen, index)
 
 
 def success_rate(log: Interactions, num_concepts: int) -> Tensor:

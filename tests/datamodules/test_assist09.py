@@ -168,9 +168,9 @@ def test_scaffolding_can_be_left_out(tmp_path: Path) -> None:
 
 def test_learners_kept_elsewhere_are_the_test_learners(tmp_path: Path) -> None:
     write(tmp_path / "here", COLLAPSED)
-    strangers = [(order, user + 500, *rest) for order, user, *rest in answers(seed=1)]
-    strangers[0] = (*strangers[0][:-1], (99,))
-    write(tmp_path / "there", COLLAPSED, strangers)
+    others = [(order, user + 500, *rest) for order, user, *rest in answers(seed=1)]
+    others[0] = (*others[0][:-1], (99,))
+    write(tmp_path / "there", COLLAPSED, others)
     data = ASSIST09(
         str(tmp_path / "here"),
         "skills",
@@ -185,7 +185,7 @@ def test_learners_kept_elsewhere_are_the_test_learners(tmp_path: Path) -> None:
     assert data.interactions("val").num_learners == round(len(seen) / 8)
     test = data.interactions("test")
     assert int(test.learner.min()) == len(alone.learners)
-    assert len(test) == sum(bool(row[-1]) for row in strangers) - 1
+    assert len(test) == sum(bool(row[-1]) for row in others) - 1
     assert data.card().counts["test set: dropped: concept not in the training set"] == 1
     assert int(test.item.max()) < data.num_items
 

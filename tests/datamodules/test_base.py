@@ -192,7 +192,7 @@ def test_predict_without_goals_says_what_to_give(tmp_path: Path) -> None:
         Toy(cache_dir=str(tmp_path)).predict_dataloader()
 
 
-def test_new_learners_come_in_the_order_of_their_goals(tmp_path: Path) -> None:
+def test_unseen_learners_come_in_the_order_of_their_goals(tmp_path: Path) -> None:
     (tmp_path / "goals.csv").write_text("learner,targets\nzoe,a;b\nyan,d\nxi,c\n")
     (tmp_path / "histories.csv").write_text("learner,concept,correct\nzoe,c,1\nzoe,a_d,0\n")
     data = Toy(
@@ -208,6 +208,17 @@ def test_new_learners_come_in_the_order_of_their_goals(tmp_path: Path) -> None:
     assert batches[0].history.concept[0].tolist() == [[2, -1], [0, 3]]
     assert batches[0].targets.tolist() == [[True, True, False, False], [False, False, False, True]]
     assert batches[1].length.tolist() == [4]
+
+
+def test_answers_since_the_path_began_need_goals_and_shorten_the_path(tmp_path: Path) -> None:
+    (tmp_path / "goals.csv").write_text("learner,targets\nzoe,a;b\nyan,d\n")
+    (tmp_path / "answers.csv").write_text("learner,concept,correct\nyan,c,1\n")
+    files: dict[str, Any] = {"predict_answers": str(tmp_path / "answers.csv"), "cache_dir": str(tmp_path)}
+    (request,) = Toy(**files, predict_goals=str(tmp_path / "goals.csv"), predict_length=4).predict_dataloader()
+    assert request.history.lengths.tolist() == [0, 1]
+    assert request.length.tolist() == [4, 3]
+    with pytest.raises(SettingError, match=r"predict_answers=.*predict_goals"):
+        Toy(**files)
 
 
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:

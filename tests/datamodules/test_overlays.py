@@ -13,6 +13,10 @@ from lpr_lightning.datamodules.dbe_kt22 import DBEKT22
 from lpr_lightning.datamodules.interactions_csv import InteractionsCSV
 from lpr_lightning.datamodules.junyi import Junyi
 from lpr_lightning.datamodules.xes3g5m import XES3G5M
+from lpr_lightning.tasks.next_answers import NextAnswers
+from lpr_lightning.tasks.next_paths import NextPaths
+from lpr_lightning.tasks.path_requests import PathRequests
+from lpr_lightning.tasks.random_requests import RandomRequests
 
 FOLDER = Path(__file__).parents[2] / "configs" / "data"
 OVERLAYS = {"assist09": ASSIST09, "junyi": Junyi, "xes3g5m": XES3G5M, "dbe_kt22": DBEKT22, "csv": InteractionsCSV}
@@ -31,6 +35,15 @@ def test_an_overlay_keeps_what_the_method_said(tmp_path: Path, name: str) -> Non
     data = parser.parse_args([*files, "--data.root=here"]).data
     assert data.class_path.rpartition(".")[2] == OVERLAYS[name].__name__
     assert (data.init_args.root, data.init_args.batch_size, data.init_args.seed) == ("here", 7, 3)
+
+
+@pytest.mark.parametrize("task", [NextAnswers, NextPaths, PathRequests, RandomRequests])
+def test_the_command_line_takes_every_task(task: type) -> None:
+    """Its parser compares the annotations of a task with those of the protocol, which no type checker does."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(ASSIST09, "data")
+    taken = parser.parse_args(["--data.root=here", f"--data.task={task.__module__}.{task.__qualname__}"])
+    assert taken.data.task.class_path.rpartition(".")[2] == task.__name__
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

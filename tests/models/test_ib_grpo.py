@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from torch import Tensor
 
 from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.errors import SettingError
@@ -15,10 +16,12 @@ from lpr_lightning.models.dkt import DKT
 from lpr_lightning.models.ib_grpo import IBGRPOPolicy
 from lpr_lightning.nets.path_decoder import SmallQwen2
 from lpr_lightning.objectives import EpsilonIndicator, LearningEffect, LengthReward
-from lpr_lightning.preparation import Preparation
+from lpr_lightning.policies.demonstrations import Demonstrations
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.tasks.path_requests import PathRequests
+from lpr_lightning.types import PathRequest, Rollout
+from lpr_lightning.types import PathRequest
 
 TINY = SmallQwen2(hidden_size=32, num_layers=1, num_heads=2, history_length=12, max_length=6)
 
@@ -36,9 +39,9 @@ def data(folder: Path, **settings: Any) -> SyntheticLearners:
 
 def policy(folder: Path, **settings: Any) -> IBGRPOPolicy:
     torch.manual_seed(0)
-    preparation = Preparation(tracer_epochs=2, cache_dir=str(folder), announce=False)
+    demonstrations = Demonstrations(cache_dir=str(folder), announce=False)
     options: dict[str, Any] = {"simulator": KESSimulator(DKT(6, 4, 6)), "backbone": TINY, "group_size": 4} | settings
-    return IBGRPOPolicy(6, preparation=preparation, **options)
+    return IBGRPOPolicy(6, demonstrations=demonstrations, **options)
 
 
 def trainer(epochs: int, **settings: Any) -> Trainer:
@@ -73,27 +76,70 @@ def test_it_reaches_the_best_paths_of_a_ladder_by_its_own_experience(folder: Pat
     assert figures["test/length_score"] == 1.0
 
 
-def test_cloning_changes_every_weight_of_the_policy_and_none_of_the_simulator(folder: Path) -> None:
-    model = policy(folder, clone_epochs=1, clone_effect=-10.0)
-    before = {name: weight.clone() for name, weight in model.named_parameters()}
-    trainer(1).fit(model, datamodule=data(folder))
-    for name, weight in model.named_parameters():
-        moved = not torch.equal(before[name], weight)
-        if name.startswith("simulator") or "embed_tokens" in name:
-            assert moved == name.startswith("simulator"), name  # trained once, by the preparation
-        else:
-            assert moved, name
+def moved(model: IBGRPOPolicy, before: dict[str, Tensor]) -> dict[str, bool]:
+    return {name: not torch.equal(before[name], weight) for name, weight in model.named_parameters()}
 
 
-def test_improving_changes_every_weight_of_the_policy_only(folder: Path) -> None:
-    model = policy(folder, clone_epochs=0, clone_effect=0.0)
-    run = trainer(1, limit_train_batches=1)
-    model.preparation.train_simulator(model.simulator, _ready(data(folder)))
+@pytest.mark.parametrize("settings", [{"clone_epochs": 1, "clone_effect": -10.0}, {"clone_epochs": 0}])
+def test_a_stage_changes_every_weight_of_the_policy_and_none_of_the_simulator(
+    folder: Path, settings: dict[str, Any]
+) -> None:
+    model = policy(folder, **settings)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    run.fit(model, datamodule=data(folder))
-    for name, weight in model.named_parameters():
-        frozen = name.startswith("simulator") or "embed_tokens" in name
-        assert torch.equal(before[name], weight) == frozen, name
+    epochs = 1 + settings["clone_epochs"]
+    trainer(epochs, limit_train_batches=1 if epochs == 1 else 0.5, callbacks=[StopAfter(1)]).fit(
+        model, datamodule=data(folder)
+    )
+    for name, changed in moved(model, before).items():
+        assert changed == (not name.startswith("simulator") and "embed_tokens" not in name), name
+
+
+class StopAfter(Callback):
+    """Ends a fit after some epochs of those that the trainer would take."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
+
+
+def test_a_batch_counts_once_however_many_gradient_steps_it_takes(folder: Path) -> None:
+    run = trainer(1, limit_train_batches=2)
+    run.fit(policy(folder, clone_epochs=0, updates=3), datamodule=data(folder))
+    assert run.global_step == 2
+
+
+def test_a_stage_that_can_never_begin_is_refused(folder: Path) -> None:
+    with pytest.raises(SettingError, match=r"max_epochs=2 .* more than 2, or 'IB-GRPO' never begins"):
+        trainer(2).fit(policy(folder, clone_epochs=2), datamodule=data(folder))
+
+
+def test_tokens_behind_an_early_stop_get_no_credit(folder: Path) -> None:
+    ladder = Ladder(6, gain=1.0)
+    model = policy(folder, simulator=ladder, early_stop=True, objectives=[LearningEffect()])
+    request = ladder.request(targets=[[0]], length=3)
+    masks: list[Tensor] = []
+    seen = model.net.log_prob
+
+    def spied(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        log_prob, mask, entropy = seen(*arguments)
+        log_prob.register_hook(lambda gradient: masks.append(gradient != 0))
+        return log_prob, mask, entropy
+
+    model.net.log_prob = spied  # type: ignore[method-assign]
+    model.descend = lambda loss, norm=None: torch.autograd.backward(loss)  # type: ignore[method-assign]
+    model.count_step = lambda: None  # type: ignore[method-assign]
+    model._log_train = lambda figures, size: None  # type: ignore[method-assign]
+    run = trainer(1)
+    model.trainer = run
+    outputs = model.improve(request, 0)
+    taught = outputs["rollout"]
+    assert isinstance(taught, Rollout)
+    assert bool(taught.stopped.any())
+    place = torch.arange(masks[0].shape[1])
+    credited = place < (taught.length + (~taught.stopped).long())[:, None]
+    assert not bool((masks[0] & ~credited).any())
 
 
 def _ready(module: SyntheticLearners) -> SyntheticLearners:
@@ -117,7 +163,7 @@ def test_the_same_seed_gives_the_same_figures(folder: Path, settings: dict[str, 
 
 def test_a_checkpoint_rebuilds_policy_simulator_and_fitted_objectives(folder: Path, tmp_path: Path) -> None:
     seed_everything(0)
-    model, run = policy(folder, clone_epochs=1), trainer(1)
+    model, run = policy(folder, clone_epochs=1), trainer(2)
     learners = data(folder)
     run.fit(model, datamodule=learners)
     run.save_checkpoint(tmp_path / "policy.ckpt")
@@ -153,23 +199,25 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(folder: Path, tmp_path: P
     torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
 
 
-def test_prediction_works_for_strangers_with_and_without_history(folder: Path) -> None:
+def test_prediction_works_for_unseen_learners_with_and_without_history(folder: Path) -> None:
     seed_everything(0)
     model = policy(folder).eval()
     learners = _ready(data(folder))
     request = next(iter(learners.test_dataloader()))
+    assert isinstance(request, PathRequest)
     figures = model.predict_step(request, 0)
-    path = figures["rollout"].path
-    assert figures["expected_gain"].shape == path.shape
+    path = figures["rollout"].action
+    gain = figures["rollout"].gain
+    assert gain.shape == path.shape
     gained = figures["rollout"].mastery_after - figures["rollout"].mastery_before
     mean = (gained * request.targets).sum(1) / request.targets.sum(1)
-    torch.testing.assert_close(figures["expected_gain"].sum(1), mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gain.sum(1), mean, rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_datamodule_the_error_says_what_is_needed(folder: Path) -> None:
     learners = _ready(data(folder))
     with pytest.raises(SettingError, match="datamodule"):
-        trainer(1).fit(policy(folder), learners.train_dataloader())
+        trainer(1).fit(policy(folder, clone_epochs=0), learners.train_dataloader())
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def data(task: Any = TASK) -> SyntheticLearners:
 def one_batch(rows: int = 12) -> LoggedPaths:
     source = data()
     source.setup()
-    batch: LoggedPaths = source.train_dataloader().examples.batch(torch.arange(rows))
+    batch = source.train_dataloader().examples.batch(torch.arange(rows))
+    assert isinstance(batch, LoggedPaths)
     return batch
 
 
@@ -123,7 +124,8 @@ def test_one_step_changes_every_weight_and_two_learners_can_be_learned_by_heart(
 def test_the_repeat_loss_makes_paths_repeat_less(repeat_of: str) -> None:
     source = data(NextPaths(4, 5, labels="next"))
     source.setup()
-    batch: LoggedPaths = source.train_dataloader().examples.batch(torch.arange(40))
+    batch = source.train_dataloader().examples.batch(torch.arange(40))
+    assert isinstance(batch, LoggedPaths)
     repeats = []
     for weight in (0.0, 4.0):
         model = model_of(lambda_repeat=weight, excess=False, repeat_of=repeat_of, learning_rate=2e-2)
@@ -144,9 +146,9 @@ def test_figures_stand_beside_baselines_fitted_on_training_learners(tmp_path: Pa
     assert names <= set(figures)
     assert {"test/tracing_auc", *(f"test/tracing_auc_step_{n}" for n in (1, 2, 3))} <= set(figures)
     log = TASK.log(source.interactions("train"))
-    batch: LoggedPaths = source.test_dataloader().examples.batch(
-        torch.arange(len(source.test_dataloader().examples.sizes))
-    )
+    examples = source.test_dataloader().examples
+    batch = examples.batch(torch.arange(len(examples.sizes)))
+    assert isinstance(batch, LoggedPaths)
     path = bigram_path(bigram_successors(log, 8, 8), last_concept(batch.history), 3)
     assert figures["test/bigram/accuracy"] == pytest.approx(float((path == batch.path).float().mean()), abs=1e-6)
     copied = (last_concept(batch.history)[:, None] == batch.path).float().mean()

@@ -142,6 +142,7 @@ def test_its_steps_return_answers_and_a_checkpoint_rebuilds_it_without_data(tmp_
     trainer.save_checkpoint(tmp_path / "one.ckpt")
     again = SimpleKT.load_from_checkpoint(tmp_path / "one.ckpt", weights_only=True).eval()
     one = next(iter(data.test_dataloader()))
+    assert isinstance(one, InteractionBatch)
     with torch.no_grad():
         answers = again.test_step(one, 0)["answers"]
         assert len(answers) == int(one.mask[:, 1:].sum())

@@ -92,12 +92,12 @@ def test_the_first_of_several_concepts_is_the_label() -> None:
 
 
 @pytest.mark.parametrize("labels", ["next", "distinct"])
-def test_histories_of_strangers_are_read_like_those_of_examples(labels: str) -> None:
+def test_histories_of_unseen_learners_are_read_like_those_of_examples(labels: str) -> None:
     log, task = random_log(8), NextPaths(5, 3, labels)  # type: ignore[arg-type]
     batch = log.batch(torch.arange(9))
     got = task.history(batch)
-    kept = rows_of(task.log(log))
-    for row, expected in enumerate(kept):
+    rows = rows_of(task.log(log))
+    for row, expected in enumerate(rows):
         length = int(got.lengths[row])
         assert list(zip(got.concept[row, :length, 0].tolist(), got.correct[row, :length].tolist())) == expected[-5:]
         assert bool((got.concept[row, length:] == -1).all())

@@ -1,4 +1,4 @@
-"""Strangers' requests are uniform, seeded and answered with the log's success rates."""
+"""Unseen learners' requests are uniform, seeded and answered with the log's success rates."""
 
 from __future__ import annotations
 

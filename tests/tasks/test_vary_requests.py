@@ -40,12 +40,12 @@ def test_a_share_gets_fronts_of_its_histories_and_targets_of_the_batch() -> None
     assert bool((lengths <= whole).all())
     assert {0, 7} <= set(lengths[changed].tolist())
     for row in range(len(request)):
-        kept = int(lengths[row])
-        assert torch.equal(varied.history.concept[row, :kept], request.history.concept[row, :kept])
-        assert torch.equal(varied.history.correct[row, :kept], request.history.correct[row, :kept])
-        assert bool((varied.history.concept[row, kept:] == PAD).all())
-        assert bool((varied.history.item[row, kept:] == PAD).all())
-        assert bool((varied.history.correct[row, kept:] == 0).all())
+        length = int(lengths[row])
+        assert torch.equal(varied.history.concept[row, :length], request.history.concept[row, :length])
+        assert torch.equal(varied.history.correct[row, :length], request.history.correct[row, :length])
+        assert bool((varied.history.concept[row, length:] == PAD).all())
+        assert bool((varied.history.item[row, length:] == PAD).all())
+        assert bool((varied.history.correct[row, length:] == 0).all())
 
 
 def test_the_same_generator_gives_the_same_requests() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpr_lightning.datamodules.columns import read_columns, read_header, stream_columns
+from lpr_lightning.datamodules.delimited import read_columns, read_header, stream_columns
 from lpr_lightning.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""Putting learners kept elsewhere beside a data set: its vocabulary, its numbers, no learner twice."""
+"""A separate set of test learners: in the vocabulary and the numbers of the training set, no learner in both."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def with_vocabulary(
     )
     counts = dict(table.counts)
     counts["dropped: concept not in the training set"] = int((~known).sum())
-    counts["kept: item not in the training set"] = int((log.item == PAD).sum())
+    counts["unknown: item not in the training set"] = int((log.item == PAD).sum())
     return replace(table, log=log, items=list(items), concepts=list(concepts), counts=counts)
 
 
 def without_learners(table: AnswerTable, others: AnswerTable) -> AnswerTable:
-    """Leave out of `table` the learners that stand in `others` too: the same name and the same answers.
+    """Leave out of `table` the learners that are in `others` too: the same name and the same answers.
 
     `others` must be in `table`'s numbers.
     """

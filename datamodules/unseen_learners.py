@@ -1,0 +1,217 @@
+"""Unseen learners from CSV files: their answers so far and what they want to learn, as requests for paths."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from lpr_lightning.datamodules.columns import Columns, quoted
+from lpr_lightning.datamodules.delimited import read_columns
+from lpr_lightning.datamodules.table import concept_matrix
+from lpr_lightning.errors import DataError, MissingFileError, SettingError
+from lpr_lightning.types import PAD, Interactions, PathRequest
+
+
+@dataclass(frozen=True)
+class UnseenLearners:
+    """Requests of learners that no model has seen; they are `Examples` whose batches are `PathRequest`s.
+
+    `learners` are the E names, `log` holds the E histories, which may be empty, `targets` [E, N] bool and `length` [E]
+    int64 what is wanted.
+    """
+
+    learners: list[str]
+    log: Interactions
+    targets: Tensor
+    length: Tensor
+
+    @property
+    def sizes(self) -> Tensor:
+        """Number of answers of each history, [E] int64."""
+        return self.log.lengths
+
+    def batch(self, index: Tensor) -> PathRequest:
+        """Return the requests at `index` [B]; `row` is the position in the goals file, `learner` is -1."""
+        return PathRequest(
+            history=self.log.batch(index),
+            targets=self.targets[index],
+            length=self.length[index],
+            learner=torch.full_like(index, PAD),
+            row=index,
+        )
+
+    def continued(self, answers: Interactions) -> UnseenLearners:
+        """Return what is left of each request after the `answers` [E learners] given since its path began.
+
+        They follow the history, and the wanted length is less by their number, at least 0.
+
+        >>> history, since = Interactions.from_lists([[(0, 1)]]), Interactions.from_lists([[(1, 0), (2, 1)]])
+        >>> request = UnseenLearners(["ann"], history, torch.tensor([[False, False, True]]), torch.tensor([5]))
+        >>> left = request.continued(since)
+        >>> left.log.concept.flatten().tolist(), left.length
+        ([0, 1, 2], tensor([3]))
+        """
+        return replace(
+            self, log=joined(self.log, answers), length=(self.length - answers.lengths.to(self.length)).clamp_min(0)
+        )
+
+    @classmethod
+    def read(
+        cls,
+        goals: str,
+        histories: str | None,
+        default_length: int,
+        vocabulary: Mapping[str, int],
+        items: Sequence[str] = (),
+        answers: str | None = None,
+    ) -> UnseenLearners:
+        """Read the requests, the histories, and the answers given since the paths began.
+
+        `goals` has one row for each request: `learner`, `targets` (concepts joined by `;`), perhaps `length`.
+        `histories` and `answers` have one row for each answer: `learner`, `concept` (several joined by `;` or `_`),
+        `correct`, perhaps `item` and `order` (a number; otherwise the order of the file counts). Concepts go by name
+        or raw id. A learner in `goals` alone has no history, one in `histories` alone gets no path.
+
+        Raises:
+            MissingFileError: a file is not there.
+            DataError: a concept is unknown, a cell holds something else than it should, or a learner of `answers` is
+                not in `goals`.
+        """
+        if default_length < 1:
+            raise SettingError("predict_length", default_length, "a number of 1 or more")
+        columns = read_columns(_existing(goals, "predict_goals"), ("learner", "targets"), ("length",))
+        learners = columns.cells("learner")
+        if not learners:
+            raise DataError(goals, "there is no row below the header")
+        targets = torch.zeros(len(learners), max(vocabulary.values()) + 1, dtype=torch.bool)
+        for row, wanted in enumerate(_concepts(columns, "targets", vocabulary, (";",))):
+            targets[row, wanted] = True
+        length = np.full(len(learners), default_length, np.int64)
+        if "length" in columns:
+            length = columns.mapped("length", lambda text: _length(text, default_length), "a number of 1 or more")
+        log = Interactions.from_lists([[] for _ in learners])
+        if histories is not None:
+            log = _log(_log_columns(histories, "predict_histories"), learners, vocabulary, items)
+        requests = cls(learners, log, targets, torch.from_numpy(length))
+        if answers is None:
+            return requests
+        since = _log_columns(answers, "predict_answers")
+        _check_learners(since, learners, goals)
+        return requests.continued(_log(since, learners, vocabulary, items))
+
+
+def joined(first: Interactions, second: Interactions) -> Interactions:
+    """Return logs of the same learners, each learner's answers in `second` behind those in `first`; times are lost.
+
+    >>> log = joined(Interactions.from_lists([[(0, 1)], [(1, 1)]]), Interactions.from_lists([[(2, 0)], []]))
+    >>> log.offsets, log.concept.squeeze(-1)
+    (tensor([0, 2, 3]), tensor([0, 2, 1], dtype=torch.int32))
+    """
+    parts = (first, second)
+    owner = torch.cat([torch.arange(part.num_learners).repeat_interleave(part.lengths) for part in parts])
+    rows = owner.argsort(stable=True)
+    width = max(part.concept.shape[1] for part in parts)
+    concept = torch.cat([pad(part.concept, (0, width - part.concept.shape[1]), value=PAD) for part in parts])
+    return Interactions(
+        offsets=first.offsets + second.offsets,
+        learner=first.learner,
+        item=torch.cat([part.item for part in parts])[rows],
+        concept=concept[rows],
+        correct=torch.cat([part.correct for part in parts])[rows],
+    )
+
+
+def _log_columns(path: str, argument: str) -> Columns:
+    return read_columns(_existing(path, argument), ("learner", "concept", "correct"), ("order", "item"))
+
+
+def _log(
+    columns: Columns, learners: Sequence[str], vocabulary: Mapping[str, int], items: Sequence[str]
+) -> Interactions:
+    """Return the answers of `learners`, one log for each of them; items that are not in `items` are -1."""
+    learner, names = columns.names("learner")
+    rows = np.lexsort((columns.integers("order"), learner) if "order" in columns else (learner,))
+    item = np.full(len(columns), PAD, np.int32)
+    if "item" in columns:
+        codes, texts = columns.names("item")
+        number = {name: position for position, name in enumerate(items)}
+        item = np.array([number.get(text, PAD) for text in texts], np.int32)[codes]
+    concept = concept_matrix(_concepts(columns, "concept", vocabulary, (";", "_")))
+    lengths = np.bincount(learner, minlength=len(names) + 1)  # the last learner has no answer
+    log = Interactions(
+        offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
+        learner=torch.full((len(lengths),), PAD),
+        item=torch.from_numpy(item[rows]),
+        concept=torch.from_numpy(concept[rows]),
+        correct=torch.from_numpy(columns.answers("correct")[rows]),
+    )
+    place = {name: position for position, name in enumerate(names)}
+    return log.select(torch.tensor([place.get(name, len(names)) for name in learners]))
+
+
+def _check_learners(columns: Columns, learners: Sequence[str], goals: str) -> None:
+    """Refuse answers of learners who ask for no path."""
+    known = set(learners)
+    for row, name in enumerate(columns.cells("learner")):
+        if name not in known:
+            problem = (
+                f"the learner {quoted(name)} has answers, but no row in {goals}; add one, or leave the answers out"
+            )
+            raise columns.error("learner", row, problem)
+
+
+def _concepts(columns: Columns, name: str, vocabulary: Mapping[str, int], separators: Sequence[str]) -> list[list[int]]:
+    """Return the concept numbers of every cell of a column."""
+    codes, texts = columns.categories(name)
+    cells = [_numbers(text.strip(), vocabulary, separators) for text in texts]
+    found = []
+    for row, code in enumerate(codes.tolist()):
+        cell = cells[code]
+        if isinstance(cell, str):
+            raise columns.error(name, row, _unknown(cell, vocabulary))
+        found.append(cell)
+    return found
+
+
+def _numbers(text: str, vocabulary: Mapping[str, int], separators: Sequence[str]) -> list[int] | str:
+    """Return the numbers of the concepts in `text`, or the part of it that is none."""
+    if text in vocabulary:
+        return [vocabulary[text]]
+    separator = next((one for one in separators if one in text), None)
+    if separator is None:
+        return text
+    numbers: set[int] = set()
+    for part in filter(None, map(str.strip, text.split(separator))):
+        found = _numbers(part, vocabulary, separators)
+        if isinstance(found, str):
+            return found
+        numbers.update(found)
+    return sorted(numbers) if numbers else text
+
+
+def _unknown(text: str, vocabulary: Mapping[str, int]) -> str:
+    if not text:
+        return "expected a concept, the cell is empty"
+    close = difflib.get_close_matches(text, vocabulary, n=3, cutoff=0.5)
+    near = " or ".join(map(repr, close)) if close else "one of " + ", ".join(list(vocabulary)[:5]) + ", …"
+    return f"the concept {quoted(text)} is not known; the closest: {near}"
+
+
+def _length(text: str, default: int) -> int | None:
+    if not text:
+        return default
+    return int(text) if text.isdecimal() and 0 < int(text) < 10**6 else None
+
+
+def _existing(path: str, argument: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise MissingFileError(file.name, file.parent, f"give --data.{argument} the path of a CSV file")
+    return file

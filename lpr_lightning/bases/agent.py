@@ -1,0 +1,158 @@
+"""What every policy that learns has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from lpr_lightning.bases.staged import Staged, checked
+from lpr_lightning.draws import Draws
+from lpr_lightning.errors import SettingError
+from lpr_lightning.functional.diversity import path_diversity
+from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
+from lpr_lightning.functional.length import length_score
+from lpr_lightning.goals import ConceptGoal, Targets
+from lpr_lightning.hparams import built
+from lpr_lightning.metrics import Hypervolume, RolloutMetrics
+from lpr_lightning.objectives import Objective, Objectives
+from lpr_lightning.protocols import Act, Environment, Simulator
+from lpr_lightning.simulators.rollout import request_draws, rollout
+from lpr_lightning.types import PathRequest, Rollout, State, TensorData
+
+REFERENCE = (-1.0, 0.0, 0.0, 0.0)
+"""The worst that counts for the hypervolume of learning effect, length score, path diversity and ZPD alignment."""
+EVALUATION_SEED = 0
+"""Seed of random answers in validation, test and prediction: the same learners answer alike in every one of them."""
+
+
+class Agent(Staged):
+    """A policy that learns on a simulator: a LightningModule and a `protocols.Policy` in one.
+
+    Batches are `PathRequest`. Validation, test and prediction let learners be taught by the module itself, which
+    begins, acts and sees; steps return `{"request", "rollout"}`. Logged are the figures of `RolloutMetrics`, the mean
+    of every objective by its name, and, where there is an objective `zpd`, the hypervolume of the set of all requests'
+    points. A subclass gives `begin`, `act` and `see`, `stages`, and an optimizer.
+
+    Args:
+        num_concepts: number of concepts of the data.
+        simulator: what answers as the learner.
+        goal: what a path is for; default the targets of each request.
+        objectives: what a path is judged by.
+        early_stop: end an episode once its exam is full.
+
+    Raises:
+        SettingError: `num_concepts` is missing, or the simulator is of other data.
+    """
+
+    monitor = ("val/learning_effect", "max")
+    name = "policy"
+
+    def __init__(
+        self,
+        num_concepts: int | None,
+        simulator: Simulator,
+        goal: ConceptGoal | None = None,
+        objectives: Sequence[Objective] = (),
+        early_stop: bool = False,
+    ) -> None:
+        super().__init__()
+        self.num_concepts = checked("num_concepts", num_concepts, 1)
+        if simulator.num_concepts != self.num_concepts:
+            raise SettingError("simulator", simulator.num_concepts, f"a simulator of {num_concepts} concepts")
+        self.simulator = simulator
+        self.goal: ConceptGoal = built(goal, ConceptGoal) or Targets()
+        self.objectives = Objectives(objectives)
+        self.objectives.configure(self.num_concepts)
+        self.early_stop = early_stop
+        self.val_metrics, self.test_metrics = RolloutMetrics(bootstrap=0), RolloutMetrics()
+        self.val_means, self.test_means = (
+            nn.ModuleDict({name: MeanMetric() for name in self.objectives.names}) for _ in range(2)
+        )
+        self.volumes = nn.ModuleDict({stage: Hypervolume(REFERENCE) for stage in ("validation", "test")})
+
+    @property
+    def horizon(self) -> int | None:
+        """Most steps of an episode; None takes the wanted length of each request."""
+        return None
+
+    def prepare(self) -> None:
+        """Fit goal and objectives on the answer logs of training learners."""
+        log = self.data().interactions("train")
+        self.goal.fit(log)
+        self.objectives.fit(log)
+
+    def begin(self, environment: Environment, request: PathRequest) -> State:
+        """Return the policy's state before the first step."""
+        raise NotImplementedError
+
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        """Choose the next action."""
+        raise NotImplementedError
+
+    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
+        """Return the policy's state after the answers."""
+        raise NotImplementedError
+
+    def teach(self, request: PathRequest) -> Rollout:
+        """Return what happens when learners are taught by the likeliest actions."""
+        draws = request_draws(EVALUATION_SEED, 0, request)
+        return rollout(
+            self.simulator, self.goal, request, self, draws, horizon=self.horizon, early_stop=self.early_stop
+        )
+
+    def validation_step(self, request: PathRequest, batch_idx: int) -> dict[str, TensorData]:
+        """Let validation learners be taught."""
+        return self.evaluate(request, self.val_metrics, self.val_means, "validation")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was achieved."""
+        self.validated(self.report("val", self.val_metrics, self.val_means, "validation"))
+
+    def test_step(self, request: PathRequest, batch_idx: int) -> dict[str, TensorData]:
+        """Let test learners be taught."""
+        return self.evaluate(request, self.test_metrics, self.test_means, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Log what was achieved."""
+        self.report("test", self.test_metrics, self.test_means, "test")
+
+    def predict_step(self, request: PathRequest, batch_idx: int) -> dict[str, TensorData]:
+        """Return the recommended paths, and what the simulator expects of them."""
+        return {"request": request, "rollout": self.teach(request)}
+
+    def evaluate(
+        self, request: PathRequest, metrics: RolloutMetrics, means: nn.ModuleDict, volume: str
+    ) -> dict[str, TensorData]:
+        """Teach the learners of a batch and count how it went."""
+        taught = self.teach(request)
+        metrics.update(taught)
+        values = self.objectives(taught)
+        for name, mean in means.items():
+            mean.update(values[name])
+        if "zpd" in values:
+            self.volumes[volume].update(points(taught, values["zpd"]))
+        return {"request": request, "rollout": taught}
+
+    def report(self, stage: str, metrics: RolloutMetrics, means: nn.ModuleDict, volume: str) -> dict[str, Tensor]:
+        """Log the figures of a stage as `<stage>/<name>`, and return them; those of `RolloutMetrics` come first."""
+        figures: dict[str, Tensor] = {name: mean.compute() for name, mean in means.items()}
+        figures |= metrics.compute()
+        if "zpd" in means:
+            figures["hypervolume"] = self.volumes[volume].compute()
+        for metric in (metrics, *means.values(), self.volumes[volume]):
+            metric.reset()
+        for name, value in figures.items():
+            self.log(f"{stage}/{name}", value, prog_bar=stage == "val" and name == "learning_effect", sync_dist=True)
+        return figures
+
+
+def points(taught: Rollout, zpd: Tensor) -> Tensor:
+    """Return learning effect, length score, path diversity and ZPD alignment of rows that may still learn, [R, 4]."""
+    defined = learning_effect_defined(taught.score_before, taught.score_max)
+    effect = learning_effect(taught.score_before, taught.score_after, taught.score_max)
+    length = length_score(taught.length, taught.wanted_length, stopped=taught.stopped)
+    columns = (effect, length, path_diversity(taught.action), zpd)
+    return torch.stack([column.float() for column in columns], 1)[defined]
