@@ -39,6 +39,8 @@ class DKT(TracerModule):
     torch.Size([2, 4])
     """
 
+    net: DKTNet
+
     def __init__(
         self,
         num_concepts: int | None = None,

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from lpr_lightning.nets.fast_dropout import FastDropout
 from lpr_lightning.nets.history_attention import HistoryBlock
 from lpr_lightning.nets.rasch_embedding import RaschEmbedding
+from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.types import Exercise, InteractionBatch, State
 
 
-class AttentionTracer(nn.Module):
+class AttentionTracer(TracerNet):
     """Questions look through blocks of attention at the answers before them; a net tells success from what they see.
 
     Within every block a question sees the `window` answers before it, and positions are relative: steps and whole
     logs agree however long the log, and a step costs O(window). An exercise is its concepts, moved by the item's
-    difficulty where the item is known; see `RaschEmbedding`. Vectors of exercises are ignored. Satisfies
-    `protocols.Tracer`. State: keys and values of the last `window` answers, [B, layers, W, D] each, aligned to the
-    right, and their number [B].
+    difficulty where the item is known; see `RaschEmbedding`. Vectors of exercises are ignored. State: keys and values
+    of the last `window` answers, [B, layers, W, D] each, aligned to the right, and their number [B].
 
     Args:
         num_concepts: N.
@@ -103,8 +103,6 @@ class AttentionTracer(nn.Module):
             for cache, parts in zip((keys, values), zip(*new))
         )
         return *caches, (length + 1).clamp_max(self.window).repeat_interleave(count, 0)
-
-    practise = observe
 
     def predict(self, state: State, asked: Exercise) -> Tensor:
         """Return the success probability of answers, [B] or [B, A]."""

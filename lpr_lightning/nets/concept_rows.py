@@ -17,7 +17,7 @@ def mean_rows(table: Tensor, concept: Tensor) -> Tensor:
     """
     used = concept >= 0
     if concept.shape[-1] == 1:
-        return F.embedding(concept[..., 0].clamp_min(0), table).masked_fill_(~used, 0.0)
+        return F.embedding(concept[..., 0].clamp_min(0), table).mul_(used.to(table.dtype))
     weight = used.to(table.dtype) / used.sum(-1, keepdim=True).clamp_min(1)
     return (F.embedding(concept.clamp_min(0), table) * weight[..., None]).sum(-2)
 

@@ -11,13 +11,14 @@ from lpr_lightning.nets.concept_rows import answer_rows, concept_sets, mean_rows
 from lpr_lightning.nets.fused_lstm import PackedRows, lookup_lstm
 from lpr_lightning.nets.memo import Memo
 from lpr_lightning.nets.recurrent import layer_weights, recurrent_step, run_padded
+from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.types import PAD, Exercise, InteractionBatch, State
 
 _GATHERED = 16
 """Concepts whose logits cost as much to compute by one matrix product as one gathered row of weights."""
 
 
-class DKTNet(nn.Module):
+class DKTNet(TracerNet):
     """LSTM over (concept, answer) pairs under a linear layer of one logit a concept (Piech et al. 2015).
 
     An answer on several concepts is one input, the mean of their embeddings, and one prediction, the mean of their
@@ -25,7 +26,7 @@ class DKTNet(nn.Module):
     `nn.Linear`, behind two engines: on the CPU `lookup_lstm`, which computes recurrent products only, of real steps
     only; elsewhere `nn.LSTM` itself. Both give the same numbers and gradients. For single steps the input products of
     the first layer are tabulated for every (concept, answer), so that a step is one recurrent product and a lookup.
-    Satisfies `protocols.Tracer`. State: (h, c), [B, layers, H] each.
+    State: (h, c), [B, layers, H] each.
 
     Args:
         num_concepts: N.
@@ -79,8 +80,6 @@ class DKTNet(nn.Module):
                 product = F.linear(layers[-1][0], weights.weight_ih)
             layers.append(recurrent_step(tuple(part[:, layer] for part in state), product, weights))
         return tuple(torch.stack(parts, 2).flatten(0, 1) for parts in zip(*layers))
-
-    practise = observe
 
     def predict(self, state: State, asked: Exercise) -> Tensor:
         """Return the success probability of answers, [B] or [B, A]."""

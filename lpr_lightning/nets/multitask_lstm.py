@@ -16,6 +16,7 @@ from lpr_lightning.nets.concept_rows import answer_rows, mean_rows
 from lpr_lightning.nets.memo import Memo
 from lpr_lightning.nets.path_search import search_path
 from lpr_lightning.nets.recurrent import layer_weights, recurrent_step, run_padded
+from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.types import PAD, Exercise, InteractionBatch, State, keep_rows
 
 Cell = Literal["lstm", "rnn"]
@@ -24,7 +25,7 @@ STEPS = 64
 """The longest path that a `direct` decoder can say."""
 
 
-class MultiTaskNet(HyperparametersMixin, nn.Module):
+class MultiTaskNet(HyperparametersMixin, TracerNet):
     """A shared recurrent net over (concept, answer) pairs, a path branch and a tracing branch (arXiv 2507.05295).
 
     The state of a learner is that of the shared net after the history, one tensor [B, H] for each part (`h`, `c`).
@@ -99,8 +100,6 @@ class MultiTaskNet(HyperparametersMixin, nn.Module):
         products = self._answer_products([table, weights.weight_ih], lambda: F.linear(table, weights.weight_ih))
         rows = answer_rows(products, concept, correct.reshape(concept.shape[:-1]))
         return tuple(part.flatten(0, 1) for part in recurrent_step(state, rows, weights))
-
-    practise = observe
 
     def predict(self, state: State, asked: Exercise) -> Tensor:
         """Return the success probability of answers, [B] or [B, A]."""

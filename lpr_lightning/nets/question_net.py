@@ -14,6 +14,7 @@ from lpr_lightning.nets.memo import Memo
 from lpr_lightning.nets.question_head import QuestionHead
 from lpr_lightning.nets.question_table import QuestionTable, Tabulated
 from lpr_lightning.nets.recurrent import layer_weights, recurrent_step, run_padded
+from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.types import Exercise, InteractionBatch, State
 
 
@@ -34,15 +35,14 @@ class Trace(NamedTuple):
         return self.hidden[row[place >= 0], place[place >= 0]]
 
 
-class QuestionNet(nn.Module):
+class QuestionNet(TracerNet):
     """LSTM over question vector + answer vector (eq. 11 of ExRec) under a `QuestionHead` (eq. 12).
 
     An exercise is the vector that it brings, else its question's where the question is known, else the mean of its
     concepts'. Gradients reach the vector from predictions, next states and mastery. Products and halves of whatever
     is asked are computed once for each distinct exercise; where no weight is trained, they are tabulated for all
     questions and concepts, and the half of a state is shared by its predictions and its mastery. Logs are run on the
-    CPU by `lookup_lstm`, elsewhere by `nn.LSTM`: the same parameters, the same numbers. Satisfies `protocols.Tracer`.
-    State: (h, c), [B, H] each.
+    CPU by `lookup_lstm`, elsewhere by `nn.LSTM`: the same parameters, the same numbers. State: (h, c), [B, H] each.
 
     Args:
         table: The vectors.
@@ -112,8 +112,6 @@ class QuestionNet(nn.Module):
         new = recurrent_step(state, F.embedding(index, rows) + answers, weights)
         return tuple(part.flatten(0, 1) for part in new)
 
-    practise = observe
-
     def predict(self, state: State, asked: Exercise) -> Tensor:
         """Return the success probability of answers, [B] or [B, A]."""
         rows, index = self._halves.find(asked.candidates())
@@ -147,7 +145,11 @@ class QuestionNet(nn.Module):
 
     def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
         """Return the logits [R] of all real next answers, and each one's place in the flattened answers 1 … T - 1."""
-        trace, following = self.trace(batch), batch.mask[:, 1:]
+        return self.trace_logits(self.trace(batch), batch)
+
+    def trace_logits(self, trace: Trace, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+        """Return the same from the trace of the batch."""
+        following = batch.mask[:, 1:]
         half = self.head.state_half(self.dropout(trace.hidden[:, :-1][following]))
         place = following.flatten().nonzero().squeeze(1)
         return self.head.pairs(half, self.head.vector_half(trace.vectors), trace.row[:, 1:][following]), place

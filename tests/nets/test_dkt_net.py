@@ -92,7 +92,7 @@ def test_a_soft_answer_lies_between_wrong_and_right() -> None:
 
 def test_the_table_follows_the_weights() -> None:
     net, asked, right = DKTNet(4, 3, 6), of([[1]]), torch.tensor([1.0])
-    state = net.initial_state(1)
+    state = (torch.ones(1, 1, 6), torch.ones(1, 1, 6))
     with torch.no_grad():
         before = net.observe(state, asked, right)[0]
         for weight in (net.embedding.weight, *layer_weights(net.lstm)):

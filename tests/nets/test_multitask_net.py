@@ -93,7 +93,10 @@ def test_dropout_is_off_where_nothing_is_learned() -> None:
 
 def test_it_records_its_arguments() -> None:
     net = net_of("rnn", "shared")
-    again = built(plain(net))
+    description = plain(net)
+    assert isinstance(description, dict)
+    again = built(description, MultiTaskNet)
+    assert again is not None
     assert {name: value.shape for name, value in again.state_dict().items()} == {
         name: value.shape for name, value in net.state_dict().items()
     }
