@@ -44,9 +44,10 @@ from lpr_lightning.goals import AllConcepts, ConceptGoal, PractisedConcept, Soft
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
 from lpr_lightning.protocols import Act, Environment
+from lpr_lightning.policies.planned import FixedPaths
 from lpr_lightning.simulators.actions import QuestionActions
 from lpr_lightning.simulators.kes import KESSimulator
-from lpr_lightning.simulators.rollout import FixedPaths, rollout
+from lpr_lightning.simulators.rollout import rollout
 from lpr_lightning.types import PAD, InteractionBatch, PathRequest, State
 
 VECTOR, HIDDEN, HEAD = 768, 300, 1200
