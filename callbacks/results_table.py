@@ -10,10 +10,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.callbacks.across_ranks import gathered
-from lpr_lightning.callbacks.evaluation import AnswersCallback
-from lpr_lightning.callbacks.settings import Stage
+from lpr_lightning.callbacks.evaluation import AnswersCallback, Stage
 from lpr_lightning.errors import SettingError
+from lpr_lightning.ranks import gathered
 from lpr_lightning.types import Answers
 
 if TYPE_CHECKING:

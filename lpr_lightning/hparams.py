@@ -117,7 +117,7 @@ def _from_description(value: Mapping[str, object], kind: type[Kind]) -> Kind:
     module, _, name = path.rpartition(".")
     try:
         found = vars(importlib.import_module(module)).get(name)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise SettingError("class_path", path, "a class that can be imported", str(error)) from error
     if not isinstance(found, type) or found.__module__.split(".")[0] not in ALLOWED_PACKAGES:
         raise SettingError("class_path", path, "a class of an allowed package")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +95,7 @@ def _read(path: Path, what: str) -> tuple[list[str], Tensor]:
         raise SettingError("embeddings", str(path), "a .safetensors or a .npy file")
     if not path.is_file():
         raise MissingFileError(path.name, path.parent, advice)
-    ids: Any = None
+    ids: object = None
     try:
         if path.suffix == ".npy":
             vectors = torch.from_numpy(np.ascontiguousarray(np.load(path, allow_pickle=False)))
@@ -106,8 +105,9 @@ def _read(path: Path, what: str) -> tuple[list[str], Tensor]:
                 if TENSOR not in names:
                     raise DataError(path, f"there is no tensor named {TENSOR!r}")
                 vectors = file.get_tensor(TENSOR)
-                ids = (file.metadata() or {}).get("ids")
-        ids = json.loads(ids) if ids is not None else _side_file(path)
+                text = (file.metadata() or {}).get("ids")
+                ids = None if text is None else json.loads(text)
+        ids = _side_file(path) if ids is None else ids
     except (SafetensorError, ValueError, TypeError) as error:
         if isinstance(error, DataError):
             raise
@@ -117,7 +117,7 @@ def _read(path: Path, what: str) -> tuple[list[str], Tensor]:
     return [str(one) for one in ids], vectors
 
 
-def _side_file(path: Path) -> Any:
+def _side_file(path: Path) -> object:
     for suffix in (".ids.json", ".json"):
         if path.with_suffix(suffix).is_file():
             return _json(path.with_suffix(suffix), "names", "")
@@ -125,7 +125,7 @@ def _side_file(path: Path) -> Any:
     raise MissingFileError(path.with_suffix(".ids.json").name, path.parent, advice)
 
 
-def _json(path: Path, what: str, advice: str) -> Any:
+def _json(path: Path, what: str, advice: str) -> object:
     if not path.is_file():
         raise MissingFileError(path.name, path.parent, advice)
     try:

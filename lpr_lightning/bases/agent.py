@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
 
 from lpr_lightning.bases.staged import Staged, checked
 from lpr_lightning.draws import Draws
@@ -67,11 +67,7 @@ class Agent(Staged):
         self.objectives = Objectives(objectives)
         self.objectives.configure(self.num_concepts)
         self.early_stop = early_stop
-        self.val_metrics, self.test_metrics = RolloutMetrics(bootstrap=0), RolloutMetrics()
-        self.val_means, self.test_means = (
-            nn.ModuleDict({name: MeanMetric() for name in self.objectives.names}) for _ in range(2)
-        )
-        self.volumes = nn.ModuleDict({stage: Hypervolume(REFERENCE) for stage in ("validation", "test")})
+        self.val_figures, self.test_figures = (AgentFigures(self.objectives.names, count) for count in (0, 1000))
 
     @property
     def horizon(self) -> int | None:
@@ -105,48 +101,73 @@ class Agent(Staged):
 
     def validation_step(self, request: PathRequest, batch_idx: int) -> dict[str, TensorData]:
         """Let validation learners be taught."""
-        return self.evaluate(request, self.val_metrics, self.val_means, "validation")
+        return self.evaluate(request, self.val_figures)
 
     def on_validation_epoch_end(self) -> None:
         """Log what was achieved."""
-        self.validated(self.report("val", self.val_metrics, self.val_means, "validation"))
+        self.validated(self.report("val", self.val_figures))
 
     def test_step(self, request: PathRequest, batch_idx: int) -> dict[str, TensorData]:
         """Let test learners be taught."""
-        return self.evaluate(request, self.test_metrics, self.test_means, "test")
+        return self.evaluate(request, self.test_figures)
 
     def on_test_epoch_end(self) -> None:
         """Log what was achieved."""
-        self.report("test", self.test_metrics, self.test_means, "test")
+        self.report("test", self.test_figures)
 
     def predict_step(self, request: PathRequest, batch_idx: int) -> dict[str, TensorData]:
         """Return the recommended paths, and what the simulator expects of them."""
         return {"request": request, "rollout": self.teach(request)}
 
-    def evaluate(
-        self, request: PathRequest, metrics: RolloutMetrics, means: nn.ModuleDict, volume: str
-    ) -> dict[str, TensorData]:
+    def evaluate(self, request: PathRequest, figures: AgentFigures) -> dict[str, TensorData]:
         """Teach the learners of a batch and count how it went."""
         taught = self.teach(request)
-        metrics.update(taught)
-        values = self.objectives(taught)
-        for name, mean in means.items():
-            mean.update(values[name])
-        if "zpd" in values:
-            self.volumes[volume].update(points(taught, values["zpd"]))
+        figures.update(taught, self.objectives(taught))
         return {"request": request, "rollout": taught}
 
-    def report(self, stage: str, metrics: RolloutMetrics, means: nn.ModuleDict, volume: str) -> dict[str, Tensor]:
-        """Log the figures of a stage as `<stage>/<name>`, and return them; those of `RolloutMetrics` come first."""
-        figures: dict[str, Tensor] = {name: mean.compute() for name, mean in means.items()}
-        figures |= metrics.compute()
-        if "zpd" in means:
-            figures["hypervolume"] = self.volumes[volume].compute()
-        for metric in (metrics, *means.values(), self.volumes[volume]):
-            metric.reset()
-        for name, value in figures.items():
+    def report(self, stage: str, figures: AgentFigures) -> dict[str, Tensor]:
+        """Log the figures of a stage as `<stage>/<name>`, and return them."""
+        found = figures.compute()
+        figures.reset()
+        for name, value in found.items():
             self.log(f"{stage}/{name}", value, prog_bar=stage == "val" and name == "learning_effect", sync_dist=True)
-        return figures
+        return found
+
+
+class AgentFigures(nn.Module):
+    """The figures of rollouts: those of `RolloutMetrics`, the mean of every objective, a hypervolume.
+
+    The hypervolume is that of the set of all points (learning effect, length score, path diversity, ZPD alignment), of
+    rows with something to learn; there is none without an objective `zpd`. Of an objective and a figure of the same
+    name the figure is reported.
+
+    Args:
+        objectives: names of the objectives.
+        bootstrap: resamples of the interval.
+    """
+
+    def __init__(self, objectives: Sequence[str], bootstrap: int) -> None:
+        super().__init__()
+        self.metrics, self.volume = RolloutMetrics(bootstrap), Hypervolume(REFERENCE)
+        self.means = MetricCollection({name: MeanMetric() for name in objectives}, compute_groups=False)
+
+    def update(self, taught: Rollout, values: Mapping[str, Tensor]) -> None:
+        """Add a batch with the objectives' values [B]."""
+        self.metrics.update(taught)
+        for name, mean in self.means.items():
+            mean.update(values[name])
+        if "zpd" in values:
+            self.volume.update(points(taught, values["zpd"]))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return all figures over all ranks as scalars."""
+        figures = {name: mean.compute() for name, mean in self.means.items()} | self.metrics.compute()
+        return figures | ({"hypervolume": self.volume.compute()} if "zpd" in figures else {})
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for metric in (self.metrics, self.volume, *self.means.values()):
+            metric.reset()
 
 
 def points(taught: Rollout, zpd: Tensor) -> Tensor:

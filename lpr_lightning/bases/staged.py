@@ -42,6 +42,9 @@ class Stage:
         patience: validations without growth of `select` after which the stage ends; None waits for none.
         begin: called once when the stage begins, on the trainer's device, on every rank.
         improved: called after each validation whose `select` is the best of the stage so far.
+
+    Raises:
+        SettingError: `epochs` or `patience` is below 1, or there is `patience` without `select`.
     """
 
     name: str
@@ -53,6 +56,13 @@ class Stage:
     patience: int | None = None
     begin: Callable[[], None] | None = None
     improved: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("epochs", self.epochs), ("patience", self.patience)):
+            if value is not None and value < 1:
+                raise SettingError(name, value, "a whole number above 0, or None", f"leave out a stage of {name}=0")
+        if self.patience is not None and self.select is None:
+            raise SettingError("select", None, "a function of the figures", "patience waits for it to grow")
 
 
 class Staged(LightningModule):
@@ -163,7 +173,8 @@ class Staged(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Name the class, so that the checkpoint can be loaded by itself (`hparams.load_module`)."""
-        checkpoint[ORIGIN] = {"model": class_path(type(self))}
+        known = checkpoint.get(ORIGIN)  # a callback's, which also names the data
+        checkpoint[ORIGIN] = {**(known if isinstance(known, dict) else {}), "model": class_path(type(self))}
 
     def data(self) -> LearnerData:
         """Return the trainer's datamodule.
@@ -217,7 +228,7 @@ class Staged(LightningModule):
 
     def _stop_when_over(self, epoch: int) -> None:
         last = self.stage_number == len(self._stages) - 1
-        if last and self.stage.epochs is not None and self._over(epoch):
+        if last and self._over(epoch):
             self.trainer.should_stop = True
 
 

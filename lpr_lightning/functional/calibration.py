@@ -1,4 +1,4 @@
-"""Concept mastery as the mean success over a concept's questions, and the loss that trains towards it."""
+"""Concept mastery as the mean success over a concept's questions."""
 
 from __future__ import annotations
 

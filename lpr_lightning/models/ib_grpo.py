@@ -278,7 +278,7 @@ class IBGRPOPolicy(Agent):
         if self._pool is None:
             examples = self._training_examples()
             some = torch.linspace(0, len(examples.sizes) - 1, min(len(examples.sizes), POOL)).round().long()
-            self._pool = torch.cat([self._requests(examples.batch(i)).targets for i in some.split(ROWS)])
+            self._pool = torch.cat([self._requests(examples.batch(i)).targets for i in torch.split(some, ROWS)])
         return self._pool
 
     def _training_examples(self) -> Examples:

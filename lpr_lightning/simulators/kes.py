@@ -55,10 +55,10 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         super().__init__()
         tracer = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module) or tracer
         actions = built(actions, ActionSet)
-        self.save_hyperparameters(arguments(locals()), logger=False)
         if not isinstance(tracer, Tracer) or not isinstance(tracer, nn.Module):
-            allowed = "a module with the calls of lpr_lightning.protocols.Tracer"
-            raise SettingError("tracer", type(tracer).__name__, allowed)
+            advice = "it needs the calls of lpr_lightning.protocols.Tracer"
+            raise SettingError("tracer", type(tracer).__name__, "a tracer that is a module", advice)
+        self.save_hyperparameters(arguments(locals()), logger=False)
         if not 0 < threshold < 1:
             raise SettingError("threshold", threshold, "a number between 0 and 1", "0.5 and 0.75 are in use")
         if response not in ("threshold", "bernoulli", "soft"):
@@ -66,13 +66,18 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         self.tracer = tracer
         self.response, self.threshold = response, threshold
         self.num_concepts: int = tracer.num_concepts
-        self.actions: ActionSet = actions or ConceptActions(tracer.num_concepts)
+        self.action_set: ActionSet = actions or ConceptActions(tracer.num_concepts)
         self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> KESSimulator:
         """Stay in evaluation mode whatever the module around it does: a learner has no dropout."""
         return super().train(False)
+
+    @property
+    def actions(self) -> ActionSet:
+        """What may be recommended (a property, since protocols overlook submodules from Python 3.12 on)."""
+        return self.action_set
 
     def start(self, request: PathRequest) -> State:
         """Return the learners' states after their histories."""

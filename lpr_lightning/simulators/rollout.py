@@ -18,7 +18,7 @@ ANSWERS, ACTIONS = 0, 1  # streams of random numbers of a step
 class Episode(TensorData):
     """Where learners are in their episodes: one row each.
 
-    The learners' states; the goal's concepts [B, M] and all that were so far, `targets` [B, N]; how they stand towards
+    The learners' states; the goal's concepts [B, M], and all that steps were taken for so far, `targets` [B, N]; how they stand towards
     the goal (mean mastery, exam score, best score); the most steps, and the steps taken; whether the exam was full
     before the end (`stopped`), and whether the episode is over (`ended`).
     """
@@ -41,7 +41,10 @@ class Episode(TensorData):
 
 @dataclass(frozen=True)
 class Step:
-    """What happened at one step, one row for each episode; rows that had ended did nothing (action -1)."""
+    """What happened at one step, one row for each episode; rows that had ended did nothing (action -1).
+
+    `gain` and `passed` are what the step brought in mean mastery of the goal's concepts, and in exam score.
+    """
 
     action: Tensor
     concept: Tensor
@@ -49,6 +52,7 @@ class Step:
     response: Tensor
     predicted: Tensor
     gain: Tensor
+    passed: Tensor
 
 
 def start_episode(
@@ -77,25 +81,28 @@ def step_episode(
     response = simulator.respond(predicted, draws).masked_fill(idle, 0.0)
     state = simulator.practise(episode.state, asked, response)
     standing = goal.assess(simulator, state, episode.concept)
-    step = Step(action, asked.concept, asked.item, response, predicted, standing.mastery - episode.mastery)
-    concept, targets = episode.concept, episode.targets
+    gain, passed = standing.mastery - episode.mastery, standing.score - episode.score
+    step = Step(action, asked.concept, asked.item, response, predicted, gain, passed)
+    concept = episode.concept
     if goal.every_step:
         concept = goal.choose(simulator, state, episode.request)
-        targets = torch.where(idle[:, None], targets, _marked(targets, concept))
         standing = goal.assess(simulator, state, concept)
     mastery, score, best = standing
     after = replace(
         episode,
         state=state,
         concept=concept,
-        targets=targets,
         mastery=mastery,
         score=score,
         best=best,
         taken=episode.taken + (~idle).long(),
         ended=episode.ended | idle,
     )
-    return _judged(after, early_stop), step
+    after = _judged(after, early_stop)
+    if goal.every_step:
+        targets = torch.where(after.ended[:, None], after.targets, _marked(after.targets, concept))
+        after = replace(after, targets=targets)
+    return after, step
 
 
 def _judged(episode: Episode, early_stop: bool) -> Episode:

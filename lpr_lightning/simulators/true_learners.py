@@ -119,7 +119,7 @@ class TrueLearners(HyperparametersMixin, nn.Module):
         self.num_concepts, self.num_items, self.num_learners = num_concepts, num_items, num_learners
         self.learning = built(learning, Learning) or Learning()
         self.deterministic = deterministic
-        self.actions: ActionSet = actions or ConceptActions(num_concepts)
+        self.action_set: ActionSet = actions or ConceptActions(num_concepts)
         self.world = build_world(num_concepts, num_items, num_learners, world_seed)
         needs = torch.zeros(num_concepts, num_concepts, dtype=torch.bool)
         needs[self.world.prerequisites[:, 1], self.world.prerequisites[:, 0]] = True
@@ -134,9 +134,14 @@ class TrueLearners(HyperparametersMixin, nn.Module):
         ability = torch.where(known[:, None], own, self.ability.mean(0))
         return ability, ability
 
+    @property
+    def actions(self) -> ActionSet:
+        """What may be recommended (a property, since protocols overlook submodules from Python 3.12 on)."""
+        return self.action_set
+
     def start(self, request: PathRequest) -> State:
         """Return the learners' true states after their histories."""
-        history = request.history
+        history = request.history.first(request.history.lengths)  # with nothing left under the mask
         state = self.begin(request.learner)
         for step in range(history.mask.shape[1]):
             state = self.practise(state, history.asked(step), history.correct[:, step])

@@ -46,7 +46,8 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic
         goal: what episodes are for.
         pool: requests to draw from, evenly; those with nothing to learn are left out.
         num_envs: learners side by side.
-        reward: `gain`: change of the exam score at each step; `last`: 0, and the learning effect at the last step.
+        reward: `gain`: change of the exam score at each step, on the concepts that it was taken for; `last`: 0, and
+            the learning effect at the last step.
         early_stop: end an episode once the exam is full.
         observe_mastery: show the learners' mastery.
 
@@ -97,7 +98,7 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic
         self._observe_mastery = observe_mastery
         self._rows = torch.arange(num_envs, device=device)
         self._episode = self._starts.select(torch.zeros_like(self._rows))
-        self._before = self._episode.score
+        self._before = simulator.mastery(self._episode.state)
         self._answers = torch.zeros(num_envs, actions, 2, device=device)
         self._seed, self._steps = 0, 0
 
@@ -115,7 +116,7 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic
         self, actions: NDArray[np.int64]
     ) -> tuple[Observation, NDArray[np.generic], NDArray[np.generic], NDArray[np.generic], Info]:
         """Let every learner answer; rows that had ended begin anew instead."""
-        renewed, score = self._episode.ended, self._episode.score
+        renewed = self._episode.ended
         action = torch.as_tensor(np.asarray(actions), dtype=torch.int64, device=renewed.device)
         draws = Draws.of(self._seed, self._steps, self._rows)
         self._steps += 1
@@ -124,13 +125,21 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic
         )
         right = torch.stack([1 - taken.response, taken.response], 1) * (taken.action >= 0)[:, None]
         self._answers[self._rows, action] += right
-        effect = learning_effect(self._before, self._episode.score, self._episode.best)
         ended = self._episode.ended & ~renewed
-        reward = self._episode.score - score if self.reward == "gain" else torch.where(ended, effect, 0.0)
+        effect = self._effect(ended)
+        reward = taken.passed if self.reward == "gain" else effect
         info = self._info(effect, ended)
         self._renew(renewed.nonzero().squeeze(1))
         never = np.zeros(self.num_envs, dtype=np.bool_)
-        return self._observe(), _numpy(reward.masked_fill(renewed, 0.0)), _numpy(ended), never, info
+        return self._observe(), _numpy(reward), _numpy(ended), never, info
+
+    def _effect(self, ended: Tensor) -> Tensor:
+        """Return the learning effect of the episodes that have just `ended` [B], 0 for others."""
+        if not bool(ended.any()):
+            return torch.zeros_like(self._episode.score)
+        targets, after = self._episode.targets, self.simulator.mastery(self._episode.state)
+        before, after = self.goal.mark(self._before, targets), self.goal.mark(after, targets)
+        return torch.where(ended, learning_effect(before, after, targets.sum(1).to(after)), 0.0)
 
     def _renew(self, rows: Tensor) -> None:
         """Put a learner drawn from the pool into every one of `rows`."""
@@ -139,7 +148,7 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic
         drawn = torch.as_tensor(self.np_random.integers(len(self._starts), size=len(rows)), device=rows.device)
         fresh = self._starts.select(drawn)
         self._episode = self._episode.put(rows, fresh)
-        self._before = self._before.index_copy(0, rows, fresh.score)
+        self._before = self._before.index_copy(0, rows, self.simulator.mastery(fresh.state))
         self._answers = self._answers.index_fill(0, rows, 0.0)
 
     def _observe(self) -> Observation:
@@ -159,7 +168,6 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic
         if not bool(ended.any()):
             return {}
         row, mask = self._episode.request.row.masked_fill(~ended, 0), _numpy(ended)
-        effect = effect.masked_fill(~ended, 0.0)
         return {"learning_effect": _numpy(effect), "_learning_effect": mask, "row": _numpy(row), "_row": mask.copy()}
 
 

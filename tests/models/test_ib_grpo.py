@@ -21,7 +21,6 @@ from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.tasks.path_requests import PathRequests
 from lpr_lightning.types import PathRequest, Rollout
-from lpr_lightning.types import PathRequest
 
 TINY = SmallQwen2(hidden_size=32, num_layers=1, num_heads=2, history_length=12, max_length=6)
 

@@ -110,7 +110,7 @@ def test_histories_of_unseen_learners_are_read_like_those_of_examples(labels: st
 def test_short_logs_give_nothing_and_the_task_can_be_configured() -> None:
     task = NextPaths(10, 5, train_stride=2)
     assert len(task.examples(Interactions.from_lists([[(0, 1)] * 14, []]), "train", 4, 0).sizes) == 0
-    assert built(plain(task)) == task
+    assert built(plain(task), NextPaths) == task
 
 
 @pytest.mark.parametrize(

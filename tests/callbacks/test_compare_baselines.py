@@ -1,0 +1,159 @@
+"""Baselines beside a module that is not ours, and what it teaches learners of known truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from foreign_module import (
+    LENGTH,
+    NUM_CONCEPTS,
+    ForeignData,
+    ForeignModule,
+    Stubborn,
+    baselines,
+    everyone,
+    make_trainer,
+    true_ladder,
+)
+from lightning.pytorch import Callback, LightningModule
+from torch import Tensor
+
+from lpr_lightning.callbacks import CompareBaselines, TrueEffect
+from lpr_lightning.draws import Draws
+from lpr_lightning.errors import SettingError
+from lpr_lightning.goals import HardExam, SoftExam, Targets
+from lpr_lightning.policies import DKTRec, follow_paths
+from lpr_lightning.protocols import Act, Environment, Simulator
+from lpr_lightning.simulators.actions import QuestionActions
+from lpr_lightning.simulators.rollout import request_draws, rollout
+from lpr_lightning.types import PathRequest, Rollout, State, TensorData
+
+
+def test_baselines_and_truth_are_logged(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [CompareBaselines(baselines()), TrueEffect()])
+    trainer.test(ForeignModule(), datamodule=ForeignData(), verbose=False)
+    logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    for name in ("random", "random_targets", "dktrec", "search"):
+        assert {f"test/{name}/learning_effect", f"test/{name}/true_learning_effect"} <= set(logged)
+        assert logged[f"test/{name}/zpd"] == 0.25
+        assert logged[f"test/{name}/sessions"] == 6
+    assert "test/true_learning_effect" in logged
+    assert logged["test/search/learning_effect"] > logged["test/random/learning_effect"]
+
+
+def logged_by(callback: Callback, module: LightningModule, data: ForeignData, folder: Path) -> dict[str, float]:
+    trainer = make_trainer(folder, [callback])
+    trainer.test(module, datamodule=data, verbose=False)
+    return {key: float(value) for key, value in trainer.callback_metrics.items()}
+
+
+def test_baselines_see_the_answers_that_are_really_given(tmp_path: Path) -> None:
+    """DKTRec taught by hand, on the simulator and on the true learners, of whom it knows the simulator alone."""
+    module, data = ForeignModule(), ForeignData()
+    logged = logged_by(CompareBaselines([DKTRec()]), module, data, tmp_path)
+    request, truth = everyone(), true_ladder()
+    draws, model = request_draws(0, 0, request), module.simulator
+    own = rollout(model, Targets(), request, DKTRec(), draws)
+    assert own.response.mean() not in (0, 1)
+    assert logged["test/dktrec/learning_effect"] == pytest.approx(float(effect(own)), abs=1e-6)
+    true = rollout(truth, Targets(SoftExam()), request, DKTRec(), draws, model=model)
+    assert logged["test/dktrec/true_learning_effect"] == pytest.approx(float(effect(true)), abs=1e-6)
+
+
+@dataclass(frozen=True)
+class Looking(DKTRec):
+    """Notes which model it may look into."""
+
+    models: list[Simulator] = field(default_factory=list)
+
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        self.models.append(environment.simulator)
+        return super().act(environment, state, concept, draws)
+
+
+def test_nobody_looks_into_the_truth(tmp_path: Path) -> None:
+    module, policy = ForeignModule(), Looking()
+    logged_by(CompareBaselines([policy]), module, ForeignData(), tmp_path)
+    assert len(policy.models) == 2 * 2 * LENGTH
+    assert all(model is module.simulator for model in policy.models)
+
+
+def effect(taught: Rollout) -> Tensor:
+    missing = taught.score_max - taught.score_before
+    return ((taught.score_after - taught.score_before) / missing).mean()
+
+
+def test_figures_do_not_depend_on_batches(tmp_path: Path) -> None:
+    for callback in (CompareBaselines(baselines()), TrueEffect()):
+        one, two = (logged_by(callback, ForeignModule(), ForeignData(size=size), tmp_path) for size in (2, 6))
+        assert one == pytest.approx(two, nan_ok=True)
+
+
+@pytest.mark.parametrize(("exam", "marks"), [(None, SoftExam()), (HardExam(0.7), HardExam(0.7))])
+def test_truth_follows_the_paths_of_a_module_that_is_no_policy(
+    tmp_path: Path, exam: HardExam | None, marks: HardExam | SoftExam
+) -> None:
+    module, request = ForeignModule(), everyone()
+    logged = logged_by(TrueEffect(exam), module, ForeignData(), tmp_path)
+    path, draws = module.taught(request).action, request_draws(0, 0, request)
+    expected = effect(follow_paths(true_ladder(), Targets(marks), request, path, draws))
+    assert logged["test/true_learning_effect"] == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_truth_is_taught_closed_loop_by_a_module_that_is_a_policy(tmp_path: Path) -> None:
+    module, request = Stubborn(), everyone()
+    logged = logged_by(TrueEffect(), module, ForeignData(), tmp_path)
+    truth, draws = true_ladder(), request_draws(0, 0, request)
+    taught = rollout(truth, Targets(SoftExam()), request, module, draws, model=module.simulator)
+    assert not torch.equal(taught.action, rollout(module.simulator, Targets(), request, module, draws).action)
+    assert logged["test/true_learning_effect"] == pytest.approx(float(effect(taught)), abs=1e-6)
+
+
+def test_true_learners_are_asked_what_the_module_asks(tmp_path: Path) -> None:
+    """Question q of the module is on concept 4 - q; the true learners number concepts alone."""
+    module, data, request = Stubborn(), ForeignData(), everyone()
+    bank = QuestionActions(NUM_CONCEPTS)
+    bank.item_concepts = torch.arange(NUM_CONCEPTS).flip(0)[:, None]
+    vars(module.simulator).update(actions=bank)
+    logged = logged_by(TrueEffect(), module, data, tmp_path)
+    truth = true_ladder()
+    vars(truth).update(actions=bank)
+    taught = rollout(truth, Targets(SoftExam()), request, module, request_draws(0, 0, request), model=module.simulator)
+    assert taught.session.item[:, 0].tolist() == [0] * 6
+    assert taught.concept[:, 0, 0].tolist() == [4] * 6
+    assert logged["test/true_learning_effect"] == pytest.approx(float(effect(taught)), abs=1e-6)
+
+
+def test_objectives_that_the_module_has_not_are_refused(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [CompareBaselines(objectives=["zone"])])
+    with pytest.raises(SettingError, match=r"zone.*one of zpd"):
+        trainer.test(ForeignModule(), datamodule=ForeignData(), verbose=False)
+
+
+def test_baselines_need_learners(tmp_path: Path) -> None:
+    class Bare(LightningModule):
+        def test_step(self, batch: PathRequest, batch_idx: int) -> None:
+            """Do nothing."""
+
+    with pytest.raises(SettingError, match=r"Bare.*HasEpisodes"):
+        make_trainer(tmp_path, [CompareBaselines()]).test(Bare(), datamodule=ForeignData(), verbose=False)
+
+
+def test_unknown_truth_and_missing_objectives_leave_their_figures_out(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [CompareBaselines([DKTRec()], stages=["val"]), TrueEffect(stages=["val"])])
+    trainer.validate(ForeignModule(objectives=False), datamodule=ForeignData(truth=False), verbose=False)
+    assert "val/dktrec/learning_effect" in trainer.callback_metrics
+    assert not [key for key in trainer.callback_metrics if "true" in key or "zpd" in key]
+
+
+def test_baselines_need_a_request(tmp_path: Path) -> None:
+    class WithoutRequest(ForeignModule):
+        def validation_step(self, batch: PathRequest, batch_idx: int) -> dict[str, TensorData]:
+            return {"rollout": self.taught(batch)}
+
+    trainer = make_trainer(tmp_path, [CompareBaselines(baselines(), stages=["val"])])
+    with pytest.raises(SettingError, match="request"):
+        trainer.validate(WithoutRequest(), datamodule=ForeignData())
