@@ -25,6 +25,8 @@ Kind = TypeVar("Kind")
 
 ALLOWED_PACKAGES = ["lpr_lightning", "lightning", "torch", "torchmetrics"]
 """Packages whose classes a configuration or a checkpoint may name; append to it to allow more."""
+MODULES_ONLY = ("lightning", "torch", "torchmetrics")
+"""Packages of which only modules are built: other classes of theirs open files and start processes."""
 ORIGIN = "lpr_lightning"
 """A checkpoint's entry that names the class of its model."""
 UNRECORDED = "unrecorded"
@@ -119,8 +121,10 @@ def _from_description(value: Mapping[str, object], kind: type[Kind]) -> Kind:
         found = vars(importlib.import_module(module)).get(name)
     except (ImportError, ValueError) as error:
         raise SettingError("class_path", path, "a class that can be imported", str(error)) from error
-    if not isinstance(found, type) or found.__module__.split(".")[0] not in ALLOWED_PACKAGES:
+    if not isinstance(found, type) or (package := found.__module__.split(".")[0]) not in ALLOWED_PACKAGES:
         raise SettingError("class_path", path, "a class of an allowed package")
+    if package in MODULES_ONLY and not issubclass(found, nn.Module):
+        raise SettingError("class_path", path, f"a torch.nn.Module, where it is a class of {package}")
     given = value.get("init_args")
     init_args = given if isinstance(given, Mapping) else {}
     result = found(**{str(key): _nested(one) for key, one in init_args.items()})

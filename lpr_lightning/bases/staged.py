@@ -122,16 +122,12 @@ class Staged(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Begin the next stage when it is time."""
-        if self.stage_number < 0:
-            self.prepare()
-        while self._over(self.current_epoch) and self.stage_number < len(self._stages) - 1:
-            self.stage_state.copy_(torch.tensor([self.stage_number + 1, self.current_epoch, 0]))
-            self.stage_best.fill_(-math.inf)
-            if self.stage.begin is not None:
-                self.stage.begin()
+        self._begin()
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Set the learning rates."""
+        """Set the learning rates; begin a stage where the start of the epoch was left out."""
+        if batch_idx == 0:  # by a resume from a checkpoint of the last batch of an epoch
+            self._begin()
         if not self.stage.rates:
             return
         batches = float(self.trainer.num_training_batches)
@@ -202,6 +198,15 @@ class Staged(LightningModule):
         optimizer = self._optimizer()
         optimizer._on_before_step()
         optimizer._on_after_step()
+
+    def _begin(self) -> None:
+        if self.stage_number < 0:
+            self.prepare()
+        while self._over(self.current_epoch) and self.stage_number < len(self._stages) - 1:
+            self.stage_state.copy_(torch.tensor([self.stage_number + 1, self.current_epoch, 0]))
+            self.stage_best.fill_(-math.inf)
+            if self.stage.begin is not None:
+                self.stage.begin()
 
     def _optimizer(self) -> LightningOptimizer:
         optimizer = self.optimizers()

@@ -18,9 +18,9 @@ ANSWERS, ACTIONS = 0, 1  # streams of random numbers of a step
 class Episode(TensorData):
     """Where learners are in their episodes: one row each.
 
-    The learners' states; the goal's concepts [B, M], and all that steps were taken for so far, `targets` [B, N]; how they stand towards
-    the goal (mean mastery, exam score, best score); the most steps, and the steps taken; whether the exam was full
-    before the end (`stopped`), and whether the episode is over (`ended`).
+    The learners' states; the goal's concepts [B, M], and all that steps were taken for so far, `targets` [B, N]; how
+    they stand towards the goal (mean mastery, exam score, best score); the most steps, and the steps taken; whether the
+    exam was full before the end (`stopped`), and whether the episode is over (`ended`).
     """
 
     request: PathRequest

@@ -57,7 +57,7 @@ def bank(truth: TrueLearners) -> QuestionActions:
 def test_they_follow_the_rules_of_simulators(deterministic: bool, questions: bool) -> None:
     truth = learners(deterministic=deterministic)
     if questions:
-        truth.actions = bank(truth)
+        truth.action_set = bank(truth)
     assert isinstance(truth, Simulator)
     check_simulator(truth, requests(truth).select(torch.arange(8)))
 
