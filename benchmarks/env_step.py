@@ -1,26 +1,31 @@
-"""Rate of an environment's steps: episodes of `KESSimulator` against the loop that ExRec's released code runs.
+"""Rate of collecting episodes: `KESSimulator` over a question net against the loop that ExRec's released code runs.
 
-Learners are asked random questions after a history. The goal is one concept each (task 2 of the paper), and in a
-second measurement all concepts (task 1). The plain side, written anew, does for each step of a batch of students what
-the paper's released code does:
+512 learners of an answer log are asked ten random questions each, towards the concept that they practised most among
+their last ten answers (task 2 of the paper). Both sides share random weights and one answer log.
 
-1. The action is a vector. The nearest question by cosine over the whole bank takes its place, rows gathered one by one
-   in Python. (So in its validation and test; in training it feeds the vector as it is: `ratio_unsearched`.)
-2. The whole head (W1, W2, W3, output) for the goal before the step, for the question, and for the goal after it;
-   question vector + answer vector through `nn.LSTM` for one step. The question's probability and the mastery of all
-   concepts (blocks of 256, expanded to all students) are computed without gradients; all else records a graph through
-   the episode.
-3. Everything becomes NumPy arrays, stored student by student: observation (state and goal's vector) before and after,
-   action, reward, end, and four arrays of further information; returns are summed student by student.
+Ours is one `rollout` with `report_mastery=False`: histories of 100 answers cut from the log by learner number, encoded,
+the goal chosen, ten steps. What it returns (questions, answers, probabilities, gains, scores) is all that is stored.
 
-It is lighter than that code in two places: the search is one matrix product instead of FAISS (as fast), and the
-buffer has none of tianshou's batch and collector classes.
+The plain side, written anew, does what the released code does to collect transitions in training:
 
-Both sides share random weights, and must give the same probabilities (to 1e-5) for the same questions and answers.
-They take turns in one process on one thread. Only steps are timed: not the reading of histories, nor the mastery of
-all concepts that `rollout` reports before and after an episode (`rollout_s` is with both). The last printed line is
-JSON: `ratio` is the plain side's process time over ours; rates are learner-steps a second of process time; `wall` has
-the same by wall time, `all_concepts` the same for task 1.
+1. Reset: a `Dataset` that looks up the vectors of a student's answers 1 to 199 and 2 to 200 (2 x [199, 768] float32),
+   a `DataLoader` that collates 64 students (the second tensor twice: inputs and targets), both joined again and cut to
+   100 answers; question vector + answer vector through `nn.LSTM`; in Python, student by student, the count of the
+   concepts of the last ten answers (`.item()` each) and the goal's vector.
+2. Each step: the action is a vector. The whole head (W1, W2, W3, output) for the goal, for the question (without
+   gradients) and for the goal after the answer; one step of `nn.LSTM`. A graph is recorded through the episode.
+3. Storing: everything becomes NumPy arrays: observation (state and goal's vector) before and after, action, reward,
+   end, and four arrays of further information; places and returns are kept student by student in Python.
+
+In validation and test it puts the nearest question by cosine in the place of an action, gathered row by row in Python:
+`ratio_steps_searched`, with one matrix product for FAISS. Neither side runs an actor; the plain side has none of
+tianshou's batch and collector classes. The released code itself was measured on another machine, with two cores: 62 to
+64 transitions a second with the reset, 630 to 665 student-steps a second without.
+
+Probabilities and gains of both sides must agree to 1e-5 for the same questions and answers. Sides take turns in one
+process on one thread; times are medians of process time. The last printed line is JSON: `ratio` is the plain side's
+time over ours for whole episodes, `ratio_steps` for the steps alone; `episodes_steps_per_s` and `steps_per_s` are our
+learner-steps a second with and without the reset, `plain_…` those of the plain side.
 """
 
 from __future__ import annotations
@@ -28,9 +33,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import random
 import statistics
 import time
-import warnings
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -38,292 +43,256 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.goals import AllConcepts, ConceptGoal, PractisedConcept, SoftExam
+from lpr_lightning.goals import PractisedConcept, SoftExam
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
-from lpr_lightning.protocols import Act, Environment
 from lpr_lightning.policies.planned import FixedPaths
+from lpr_lightning.protocols import Act, Environment
 from lpr_lightning.simulators.actions import QuestionActions
-from lpr_lightning.simulators.kes import KESSimulator
+from lpr_lightning.simulators.kes import KESSimulator, Response
 from lpr_lightning.simulators.rollout import rollout
-from lpr_lightning.types import PAD, InteractionBatch, PathRequest, State
+from lpr_lightning.types import PAD, Interactions, PathRequest, State
 
 VECTOR, HIDDEN, HEAD = 768, 300, 1200
-BLOCK = 256
-"""Concepts that the plain side takes at once."""
-TOLERANCE = 1e-5
-
-
-class Seconds(NamedTuple):
-    """Process time and wall time."""
-
-    process: float
-    wall: float
-
-    @classmethod
-    def now(cls) -> Seconds:
-        """Read both clocks."""
-        return cls(time.process_time(), time.perf_counter())
-
-    def since(self, start: Seconds) -> Seconds:
-        """Return the time between `start` and this."""
-        return Seconds(self.process - start.process, self.wall - start.wall)
+RECENT, TOLERANCE = 10, 1e-5
+STUDENTS, BUFFER = 64, 100  # students of a batch of the plain side's loader, and places of each in its buffer
 
 
 @dataclass(frozen=True)
 class TimedPaths(FixedPaths):
-    """Fixed paths that read the clocks whenever an action is asked for: before each step, and after the last."""
+    """Fixed paths that read the clock whenever an action is asked for: before each step, and after the last."""
 
-    read: list[Seconds] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
 
     def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
         """Return the next action of each path."""
-        self.read.append(Seconds.now())
+        self.read.append(time.process_time())
         return super().act(environment, state, concept, draws)
 
 
-class StudentBuffer:
-    """The transitions of B students, `room` each, as NumPy arrays, and the returns of their episodes."""
+class World(NamedTuple):
+    """Shared by both sides; the answers are [B, 2 * history], the questions asked [B, L]."""
 
-    def __init__(self, students: int, room: int, observed: int) -> None:
-        one = (students, room)
-        wide = {"obs": observed, "obs_next": observed, "action": VECTOR, "cell_state": HIDDEN}
-        self.arrays = {name: np.zeros((*one, width), np.float32) for name, width in wide.items()}
-        for name in ("reward", "terminated", "y_kc_before", "y_que", "y_kc_after"):
-            self.arrays[name] = np.zeros(one, np.float32)
-        self.room = room
-        self.place = [0] * students
-        self.sum, self.returns = [0.0] * students, [0.0] * students
+    net: QuestionNet
+    item_concepts: Tensor
+    bank: Tensor
+    queries: Tensor
+    item: Tensor
+    correct: Tensor
+    history: int
+    path: Tensor
+
+    def simulator(self, response: Response) -> KESSimulator:
+        """Return our learners."""
+        actions = QuestionActions(len(self.bank))
+        actions.item_concepts = self.item_concepts
+        return KESSimulator(self.net, response, actions=actions)
+
+    def log(self) -> Interactions:
+        """Return the answers as the package stores them."""
+        (learners, steps), item = self.item.shape, self.item.flatten()
+        offsets, concept = torch.arange(learners + 1) * steps, self.item_concepts[item].int()
+        correct = self.correct.flatten().to(torch.uint8)
+        return Interactions(offsets, torch.arange(learners), item.int(), concept, correct)
+
+    def request(self, log: Interactions) -> PathRequest:
+        """Return requests of all learners after their first answers."""
+        learner = log.learner
+        history = log.batch(learner, stop=torch.full_like(learner, self.history))
+        none = torch.zeros(len(learner), len(self.queries), dtype=torch.bool)
+        return PathRequest(history, none, torch.full_like(learner, self.path.shape[1]), learner, learner)
+
+
+class Sequences(Dataset[dict[str, Tensor]]):
+    """Answer sequences, one student each, that come as vectors."""
+
+    def __init__(self, world: World) -> None:
+        self.item, self.correct, self.bank = world.item, world.correct.float(), world.bank
+        self.mask = torch.ones_like(self.item[:, 1:], dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        mask, item, correct = self.mask[index], self.item[index], self.correct[index]
+        found = {"item": item[:-1] * mask, "next_item": item[1:] * mask}
+        found |= {"correct": correct[:-1] * mask, "next_correct": correct[1:] * mask, "mask": mask}
+        shifted = F.embedding(found["next_item"], self.bank)
+        return found | {"vector": F.embedding(found["item"], self.bank), "next_vector": shifted, "target": shifted}
+
+
+class StudentBuffer:
+    """The transitions of B students as NumPy arrays, and the returns of their episodes."""
+
+    def __init__(self, students: int) -> None:
+        wide = {"obs": HIDDEN + VECTOR, "obs_next": HIDDEN + VECTOR, "action": VECTOR, "cell_state": HIDDEN}
+        shapes: dict[str, tuple[int, ...]] = {name: (width,) for name, width in wide.items()}
+        shapes |= dict.fromkeys(("reward", "terminated", "y_kc_before", "y_que", "y_kc_after"), ())
+        self.arrays = {name: np.zeros((students * BUFFER, *shape), np.float32) for name, shape in shapes.items()}
+        self.place, self.sum, self.returns = [0] * students, [0.0] * students, [0.0] * students
 
     def add(self, step: dict[str, np.ndarray]) -> None:
         """Store one step of every student, [B, …] each."""
+        rows = np.zeros(len(self.place), np.int64)
         for student, place in enumerate(self.place):
-            for name, array in self.arrays.items():
-                array[student, place] = step[name][student]
-            self.place[student] = (place + 1) % self.room
+            rows[student] = student * BUFFER + place
+            self.place[student] = (place + 1) % BUFFER
             self.sum[student] += float(step["reward"][student])
             if step["terminated"][student]:
                 self.returns[student], self.sum[student] = self.sum[student], 0.0
+        for name, array in self.arrays.items():
+            array[rows] = step[name]
 
 
 class PlainLoop:
-    """Steps of all students as the paper's released code takes them; see the top of this file.
+    """Episodes of all students as the paper's released code runs them; see the top of this file."""
 
-    Args:
-        net: whose weights are copied.
-        bank: question vectors [Q, D].
-        target: vector of each student's goal [B, D].
-        search: put the nearest question in the place of each action.
-    """
+    def __init__(self, world: World) -> None:
+        self.net = copy.deepcopy(world.net).requires_grad_(True)
+        self.bank, self.queries, self.history = world.bank, world.queries, world.history
+        self.unit = F.normalize(world.bank, dim=1)
+        self.loader = DataLoader(Sequences(world), batch_size=STUDENTS)
+        concepts = world.item_concepts.tolist()
+        self.concepts = {str(item): [one for one in some if one != PAD] for item, some in enumerate(concepts)}
+        self.cluster = {str(concept): [concept] for concept in range(len(world.queries))}
 
-    def __init__(self, net: QuestionNet, bank: Tensor, target: Tensor, search: bool = True) -> None:
-        self.net = copy.deepcopy(net).requires_grad_(True)
-        self.bank, self.target, self.search = bank, target, search
-        self.unit = F.normalize(bank, dim=1)
+    def reset(self) -> None:
+        """Encode the histories of all students, and choose their goals."""
+        items, hidden, memory = [], [], []
+        for batch in self.loader:
+            vector, item, correct = (
+                torch.cat([batch[name][:, :1], batch["next_" + name]], 1)[:, : self.history]
+                for name in ("vector", "item", "correct")
+            )
+            output, last = self.net.lstm(vector + self.net.answer(correct.long()))
+            items.append(item)
+            hidden.append(output[:, -1])
+            memory.append(last)
+        self.start = torch.cat(hidden), (torch.cat([h for h, _ in memory], 1), torch.cat([c for _, c in memory], 1))
+        self.hidden, self.memory = self.start
+        self.goal = self.goals(torch.cat(items))
+        self.success(self.goal)
 
-    def reset(self, state: State) -> None:
-        """Start from states (h, c) [B, H] each."""
-        self.hidden, self.memory = state[0], (state[0][None], state[1][None])
-
-    def nearest(self, action: Tensor) -> Tensor:
-        """Return the vector of the question nearest to each action [B, D]."""
-        found = (F.normalize(action, dim=1) @ self.unit.T).numpy().argmax(1)
-        return torch.stack([self.bank[found[student]] for student in range(len(action))])
+    def goals(self, items: Tensor) -> Tensor:
+        """Return the vector [B, D] of the concept that each student practised most of late."""
+        count = np.zeros((len(items), len(self.cluster)), int)
+        for student in range(len(items)):
+            for item in items[student][-RECENT:]:
+                for concept in self.concepts[str(item.item())]:
+                    count[student, concept] += 1
+        goal = torch.zeros(len(items), VECTOR)
+        for student, most in enumerate(count.argmax(1)):
+            concept = torch.tensor(random.sample(self.cluster[str(most)], k=1))
+            goal[student] = F.embedding(concept, self.queries).squeeze(0)
+        return goal
 
     def success(self, vector: Tensor) -> Tensor:
         """Return the success probability [B] of vectors [B, D] by the whole head."""
         probability: Tensor = self.net.head(self.hidden, vector).sigmoid()
         return probability
 
-    def mastery(self) -> Tensor:
-        """Return the mastery of the goal, [B]."""
-        return self.success(self.target)
-
     def observation(self) -> Tensor:
-        """Return what an agent sees, [B, …]."""
-        return torch.cat([self.hidden, self.target], 1)
+        """Return what an agent sees, [B, H + D]."""
+        return torch.cat([self.hidden, self.goal], 1)
 
-    def step(self, action: np.ndarray, last: bool, given: Tensor | None = None) -> dict[str, np.ndarray]:
+    def step(self, action: np.ndarray, last: bool, search: bool, given: Tensor | None = None) -> dict[str, np.ndarray]:
         """Ask every student the question at `action` [B, D], answered at random or as `given` [B]."""
-        asked = torch.tensor(action)
-        vector = self.nearest(asked) if self.search else asked
-        arrays = {"obs": self.observation(), "cell_state": self.memory[1][0], "y_kc_before": self.mastery()}
+        vector = torch.tensor(action)
+        if search:
+            found = (F.normalize(vector, dim=1) @ self.unit.T).numpy().argmax(1)
+            vector = torch.stack([self.bank[found[student]] for student in range(len(action))])
+        arrays = {"obs": self.observation(), "cell_state": self.memory[1][0], "y_kc_before": self.success(self.goal)}
         with torch.no_grad():
             success = self.success(vector)
         answer = (torch.rand_like(success) < success).float() if given is None else given
-        inputs = vector + self.net.answer(answer.long())
-        output, self.memory = self.net.lstm(inputs[:, None], self.memory)
+        output, self.memory = self.net.lstm((vector + self.net.answer(answer.long()))[:, None], self.memory)
         self.hidden = output[:, -1]
-        after = self.mastery()
+        after = self.success(self.goal)
         arrays.update(obs_next=self.observation(), y_que=success, y_kc_after=after)
         arrays["reward"] = (after - arrays["y_kc_before"]) * 1000
         stored = {name: array.clone().detach().cpu().numpy() for name, array in arrays.items()}
         return {**stored, "action": action, "terminated": np.full(len(action), last)}
 
 
-class PlainLoopAllConcepts(PlainLoop):
-    """The same where the goal is the mean mastery of all concepts, `target` [N, D]."""
-
-    @torch.no_grad()
-    def mastery(self) -> Tensor:
-        """Return the mastery of the goal, [B]."""
-        blocks = []
-        for vectors in self.target.split(BLOCK):  # type: ignore[no-untyped-call]
-            pairs = len(self.hidden), len(vectors)
-            hidden = self.hidden[:, None].expand(*pairs, -1).reshape(-1, HIDDEN)
-            asked = vectors.expand(*pairs, -1).reshape(-1, VECTOR)
-            blocks.append(self.net.head(hidden, asked).sigmoid().view(pairs))
-        return torch.cat(blocks, 1).mean(1)
-
-    def observation(self) -> Tensor:
-        """Return what an agent sees: the state only."""
-        return self.hidden
-
-
-class World(NamedTuple):
-    """Shared by both sides: net, actions, requests, the questions asked [B, L], vectors of questions and concepts."""
-
-    net: QuestionNet
-    actions: QuestionActions
-    request: PathRequest
-    path: Tensor
-    bank: Tensor
-    queries: Tensor
-
-    def loop(self, goal: ConceptGoal, search: bool = True) -> PlainLoop:
-        """Return the plain side."""
-        if isinstance(goal, AllConcepts):
-            return PlainLoopAllConcepts(self.net, self.bank, self.queries, search)
-        concept = goal.choose(self.net, self.net.initial_state(len(self.request)), self.request).squeeze(1)
-        return PlainLoop(self.net, self.bank, self.queries[concept], search)
-
-
-class Options(NamedTuple):
-    """Sizes of a measurement."""
-
-    learners: int
-    steps: int
-    rounds: int
-    history: int
-    questions: int
-    concepts: int
-
-
-def build(options: Options) -> World:
+def build(learners: int, steps: int, history: int, questions: int, concepts: int) -> World:
     """Return random learners, questions and weights."""
-    of_item = torch.randint(options.concepts, (options.questions, 2))
-    of_item[torch.rand(options.questions) > 0.16, 1] = PAD  # XES3G5M has 1.16 concepts a question
-    bank = F.normalize(torch.randn(options.questions, VECTOR), dim=1) * VECTOR**0.5
-    queries = F.normalize(torch.randn(options.concepts, VECTOR), dim=1) * VECTOR**0.5
-    table = QuestionTable(options.questions, options.concepts, VECTOR, given_items=True, given_concepts=True)
-    table.attach(of_item, item_vectors=bank, concept_vectors=queries)
+    item_concepts = torch.randint(concepts, (questions, 2))
+    item_concepts[torch.rand(questions) > 0.16, 1] = PAD  # XES3G5M has 1.16 concepts a question
+    bank, queries = (F.normalize(torch.randn(count, VECTOR), dim=1) * VECTOR**0.5 for count in (questions, concepts))
+    table = QuestionTable(questions, concepts, VECTOR, given_items=True, given_concepts=True)
+    table.attach(item_concepts, item_vectors=bank, concept_vectors=queries)
     net = QuestionNet(table, HIDDEN, HEAD).eval()
-    actions = QuestionActions(options.questions)
-    actions.item_concepts = of_item
-    item = torch.randint(options.questions, (options.learners, options.history))
-    log = InteractionBatch(
-        concept=of_item[item],
-        item=item,
-        correct=torch.randint(2, item.shape).float(),
-        mask=torch.ones_like(item, dtype=torch.bool),
-        learner=torch.arange(options.learners),
-    )
-    targets = torch.zeros(options.learners, options.concepts, dtype=torch.bool)
-    request = PathRequest(log, targets, torch.full_like(log.learner, options.steps), log.learner, log.learner)
-    path = torch.randint(options.questions, (options.learners, options.steps))
-    return World(net, actions, request, path, bank, queries)
+    item = torch.randint(questions, (learners, 2 * history))
+    path = torch.randint(questions, (learners, steps))
+    return World(net, item_concepts, bank, queries, item, torch.randint(2, item.shape), history, path)
 
 
-def difference(world: World, goal: ConceptGoal) -> float:
+def difference(world: World, plain: PlainLoop) -> float:
     """Return how far probabilities and gains of both sides are apart at most, for the same questions and answers."""
-    simulator = KESSimulator(world.net, "threshold", actions=world.actions)
-    ours = rollout(simulator, goal, world.request, FixedPaths(world.path))
-    plain = world.loop(goal)
-    plain.reset(simulator.start(world.request))
+    goal, request = PractisedConcept(RECENT, SoftExam()), world.request(world.log())
+    ours = rollout(world.simulator("threshold"), goal, request, FixedPaths(world.path), report_mastery=False)
+    plain.reset()
     apart = 0.0
     for number, asked in enumerate(world.path.unbind(1)):
-        step = plain.step(world.bank[asked].numpy(), last=False, given=ours.response[:, number])
-        gain = step["y_kc_after"] - step["y_kc_before"]
-        apart = max(apart, float(np.abs(step["y_que"] - ours.predicted[:, number].numpy()).max()))
-        apart = max(apart, float(np.abs(gain - ours.gain[:, number].numpy()).max()))
+        step = plain.step(world.bank[asked].numpy(), False, False, ours.response[:, number])
+        theirs = np.stack([step["y_que"], step["y_kc_after"] - step["y_kc_before"]])
+        expected = torch.stack([ours.predicted[:, number], ours.gain[:, number]]).numpy()
+        apart = max(apart, float(np.abs(theirs - expected).max()))
     return apart
 
 
-def time_ours(world: World, goal: ConceptGoal, simulator: KESSimulator, draws: Draws) -> tuple[Seconds, Seconds]:
-    """Return the time of an episode's steps, and of the whole `rollout`."""
+def time_ours(world: World, simulator: KESSimulator, log: Interactions, round_number: int) -> list[float]:
+    """Return the seconds of whole episodes, and of their steps."""
     policy, steps = TimedPaths(world.path), world.path.shape[1]
-    start = Seconds.now()
-    rollout(simulator, goal, world.request, policy, draws, horizon=steps + 1)  # the paths end one step before
-    whole = Seconds.now().since(start)
-    return policy.read[steps].since(policy.read[0]), whole
+    start = time.process_time()
+    goal, request = PractisedConcept(RECENT, SoftExam()), world.request(log)
+    draws = Draws.of(0, round_number, request.row)
+    rollout(simulator, goal, request, policy, draws, horizon=steps + 1, report_mastery=False)  # paths end one earlier
+    return [time.process_time() - start, policy.read[steps] - policy.read[0]]
 
 
-def time_plain(world: World, plain: PlainLoop, state: State, buffer: StudentBuffer) -> Seconds:
-    """Return the time of an episode's steps."""
-    plain.reset(state)
+def time_plain(world: World, plain: PlainLoop, buffer: StudentBuffer) -> list[float]:
+    """Return the seconds of whole episodes, of their steps, and of steps that search the bank."""
     actions = world.bank[world.path.T].numpy()
-    start = Seconds.now()
-    for number, action in enumerate(actions, 1):
-        buffer.add(plain.step(action, last=number == len(actions)))
-    return Seconds.now().since(start)
-
-
-def measure(options: Options, goal: ConceptGoal, unsearched: bool) -> dict[str, object]:
-    """Check that both sides agree, let them take turns, and return what to report."""
-    world = build(options)
-    if (apart := difference(world, goal)) > TOLERANCE:
-        raise SystemExit(f"probabilities differ by {apart:.1e}")
-    simulator = KESSimulator(world.net, "bernoulli", actions=world.actions)
-    loops = [world.loop(goal), *([world.loop(goal, search=False)] if unsearched else [])]
-    with torch.no_grad():
-        state = simulator.start(world.request)
-    loops[0].reset(state)
-    buffer = StudentBuffer(*world.path.shape, observed=loops[0].observation().shape[1])
-    times: list[list[Seconds]] = []
-    for number in range(options.rounds + 1):  # the first round warms up
-        ours = time_ours(world, goal, simulator, Draws.of(0, number, world.request.row))
-        times.append([*ours, *(time_plain(world, loop, state, buffer) for loop in loops)])
-        print(f"round {number}: ours {ours[0].process:.3f} s, plain {times[-1][2].process:.3f} s")
-    steps, whole, plain, *fed = (Seconds(*map(statistics.median, zip(*side))) for side in zip(*times[1:]))
-    asked = world.path.numel()
-    rates = [
-        {"ratio": round(slow / fast, 1), "steps_per_s": round(asked / fast), "plain_steps_per_s": round(asked / slow)}
-        for fast, slow in zip(steps, plain)
-    ]
-    return {
-        **rates[0],
-        **({"ratio_unsearched": round(fed[0].process / steps.process, 1)} if fed else {}),
-        "wall": rates[1],
-        "rollout_s": round(whole.process, 3),
-        "difference": apart,
-        "what": f"{options.learners} learners x {options.steps} steps, {options.questions} questions, "
-        f"{options.concepts} concepts, vectors {VECTOR}, hidden {HIDDEN}, head {HEAD}, float32, one thread",
-    }
+    times = [time.process_time()]
+    plain.reset()
+    for search in (False, True):
+        plain.hidden, plain.memory = plain.start
+        times.append(time.process_time())
+        for number, action in enumerate(actions, 1):
+            buffer.add(plain.step(action, number == len(actions), search))
+        times.append(time.process_time())
+    return [times[2] - times[0], times[2] - times[1], times[4] - times[3]]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--learners", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--history", type=int, default=20, help="answers before the episode")
-    parser.add_argument("--questions", type=int, default=7652)
-    parser.add_argument("--concepts", type=int, default=865)
-    parser.add_argument("--clusters", type=int, default=1377, help="concepts of the second measurement; 0: none")
-    given = vars(parser.parse_args())
-    clusters: int = given.pop("clusters")
-    options = Options(**given)
+    defaults = {"learners": 512, "steps": 10, "history": 100, "questions": 7652, "concepts": 865, "rounds": 5}
+    for name, size in defaults.items():
+        parser.add_argument(f"--{name}", type=int, default=size)
+    sizes: dict[str, int] = vars(parser.parse_args())
+    rounds = sizes.pop("rounds")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    warnings.filterwarnings("ignore", "QuestionNet does not record")
-    report = measure(options, PractisedConcept(exam=SoftExam()), unsearched=True)
-    if clusters:
-        fewer = options._replace(learners=64, steps=2, rounds=3, concepts=clusters)  # seconds a step on the plain side
-        report["all_concepts"] = measure(fewer, AllConcepts(SoftExam()), unsearched=False)
-    print(json.dumps(report))
+    world = build(**sizes)
+    plain, buffer, log = PlainLoop(world), StudentBuffer(sizes["learners"]), world.log()
+    if (apart := difference(world, plain)) > TOLERANCE:
+        raise SystemExit(f"probabilities differ by {apart:.1e}")
+    simulator, times = world.simulator("bernoulli"), list[list[float]]()
+    for number in range(rounds + 1):  # the first round warms up
+        times.append([*time_ours(world, simulator, log, number), *time_plain(world, plain, buffer)])
+        print(f"round {number}: ours {times[-1][0]:.3f} s, plain {times[-1][2]:.3f} s")
+    whole, steps, plain_whole, plain_steps, searched = (statistics.median(side) for side in zip(*times[1:]))
+    ratios = {"": plain_whole / whole, "_steps": plain_steps / steps, "_steps_searched": searched / steps}
+    rates = {"steps": steps, "episodes_steps": whole, "plain_steps": plain_steps, "plain_episodes_steps": plain_whole}
+    report: dict[str, object] = {f"ratio{name}": round(ratio, 1) for name, ratio in ratios.items()}
+    report |= {f"{name}_per_s": round(world.path.numel() / seconds) for name, seconds in rates.items()}
+    more = {"vector": VECTOR, "hidden": HIDDEN, "head": HEAD, "threads": 1}
+    print(json.dumps({**report, "difference": apart, **sizes, **more}))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def lookup_lstm(
 
 
 def gate_scale(weight: Tensor) -> Tensor:
-    """Return [4H] for a recurrent weight [4H, H]: 1 for the candidate, 1/2 for the gates, (1 + tanh(x / 2)) / 2 each."""
+    """Return [4H] for a recurrent weight [4H, H]: 1 for the candidate, 1/2 for gates, as (1 + tanh(x / 2)) / 2."""
     scale = weight.new_full((4 * weight.shape[1],), 0.5)
     scale[2 * weight.shape[1] : 3 * weight.shape[1]] = 1.0
     return scale

@@ -63,7 +63,7 @@ class QuestionHead(nn.Module):
         with torch.no_grad():
             most = min(len(row), CPU_ROWS if row.device.type == "cpu" else GPU_ROWS)
             logit, buffer = state_half.new_empty(len(row)), state_half.new_empty(most, state_half.shape[1])
-            for states, index, part in zip(*(one.split(max(most, 1)) for one in (state_half, row, logit))):
+            for states, index, part in zip(*(torch.split(one, max(most, 1)) for one in (state_half, row, logit))):
                 joint = torch.index_select(vector_half, 0, index, out=buffer[: len(index)])
                 torch.mv(joint.add_(states).relu_(), self.output.weight.squeeze(0), out=part)
             return logit.add_(self.output.bias)

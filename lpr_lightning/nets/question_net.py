@@ -17,7 +17,6 @@ from lpr_lightning.nets.recurrent import layer_weights, recurrent_step, run_padd
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.types import Exercise, InteractionBatch, State
 
-
 MOST_ANSWERED = 2**25
 """Numbers of the largest table that holds the products of all questions with both answers (128 MiB of float32)."""
 
@@ -219,7 +218,7 @@ class QuestionNet(TracerNet):
         return lookup_last(products, 2 * index + correct.long(), scaled, batch_sizes, state[0], state[1])
 
     def _answered_product(self, vectors: Tensor) -> Tensor:
-        """Return what vectors [..., D] bring to the gates with either answer, bias and scale included, [..., 2 * 4H]."""
+        """Return what vectors [..., D] bring to the gates with either answer, bias and scale included, [..., 8H]."""
         weights = layer_weights(self.lstm)
         answers = F.linear(self.answer.weight, weights.weight_ih, weights.bias)
         both = F.linear(vectors, weights.weight_ih)[..., None, :] + answers

@@ -11,7 +11,7 @@ import torch
 from lpr_lightning.nets.question_head import QuestionHead
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
-from lpr_lightning.nets.recurrent import run_padded
+from lpr_lightning.nets.recurrent import layer_weights, run_padded
 from lpr_lightning.types import Exercise, InteractionBatch
 
 
@@ -84,7 +84,7 @@ def test_looked_up_products_of_both_answers_give_the_same_states(kind: str, monk
     with torch.no_grad():
         for _ in range(2):  # the second time from what was memoised
             torch.testing.assert_close((one.encode(history), one.observe(one.encode(logs), exercise, answer)), plain)
-        one.lstm.weight_hh_l0.mul_(0.5)
+        layer_weights(one.lstm).weight_hh.mul_(0.5)
         one.answer.weight.add_(1.0)
         changed = one.observe(one.encode(logs), exercise, answer)
         monkeypatch.setattr("lpr_lightning.nets.question_net.MOST_ANSWERED", 0)
