@@ -158,11 +158,13 @@ class IBGRPOPolicy(Agent):
 
     def stages(self) -> Sequence[Stage]:
         """Return cloning, unless there is none, and improvement."""
-        clone = Stage(
-            "behaviour cloning", self.clone, {"policy": self.rates["clone"]}, self.clone_epochs, schedule=warm_and_fall
-        )
-        improve = Stage("IB-GRPO", self.improve, {"policy": self.rates["improve"]}, schedule=warm_and_fall)
-        return [clone, improve] if self.clone_epochs else [improve]
+        rates, schedule = {name: {"policy": rate} for name, rate in self.rates.items()}, warm_and_fall
+        stages = [Stage("IB-GRPO", self.improve, rates["improve"], schedule=schedule)]
+        if self.clone_epochs:
+            stages.insert(
+                0, Stage("behaviour cloning", self.clone, rates["clone"], self.clone_epochs, schedule=schedule)
+            )
+        return stages
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over the policy; the stages set the learning rate at every step."""

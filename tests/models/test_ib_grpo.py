@@ -114,31 +114,33 @@ def test_a_stage_that_can_never_begin_is_refused(folder: Path) -> None:
         trainer(2).fit(policy(folder, clone_epochs=2), datamodule=data(folder))
 
 
-def test_tokens_behind_an_early_stop_get_no_credit(folder: Path) -> None:
+def test_tokens_behind_an_early_stop_get_no_credit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ladder = Ladder(6, gain=1.0)
     model = policy(folder, simulator=ladder, early_stop=True, objectives=[LearningEffect()])
     request = ladder.request(targets=[[0]], length=3)
     masks: list[Tensor] = []
-    seen = model.net.log_prob
+    log_prob = model.net.log_prob
 
-    def spied(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        log_prob, mask, entropy = seen(*arguments)
-        log_prob.register_hook(lambda gradient: masks.append(gradient != 0))
-        return log_prob, mask, entropy
+    def spied(
+        request: PathRequest, path: Tensor, group_size: int, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        found = log_prob(request, path, group_size, temperature)
+        found[0].retain_grad()
+        masks.append(found[0])
+        return found
 
-    model.net.log_prob = spied  # type: ignore[method-assign]
-    model.descend = lambda loss, norm=None: torch.autograd.backward(loss)  # type: ignore[method-assign]
-    model.count_step = lambda: None  # type: ignore[method-assign]
-    model._log_train = lambda figures, size: None  # type: ignore[method-assign]
-    run = trainer(1)
-    model.trainer = run
-    outputs = model.improve(request, 0)
-    taught = outputs["rollout"]
+    monkeypatch.setattr(model.net, "log_prob", spied)
+    monkeypatch.setattr(model, "descend", lambda loss, norm: torch.autograd.backward(loss))
+    monkeypatch.setattr(model, "count_step", lambda: None)
+    monkeypatch.setattr(model, "_log_train", lambda figures, size: None)
+    taught = model.improve(request, 0)["rollout"]
     assert isinstance(taught, Rollout)
+    gradient = masks[0].grad
+    assert gradient is not None
     assert bool(taught.stopped.any())
-    place = torch.arange(masks[0].shape[1])
+    place = torch.arange(gradient.shape[1])
     credited = place < (taught.length + (~taught.stopped).long())[:, None]
-    assert not bool((masks[0] & ~credited).any())
+    assert not bool((gradient[~credited] != 0).any())
 
 
 def _ready(module: SyntheticLearners) -> SyntheticLearners:
@@ -204,11 +206,11 @@ def test_prediction_works_for_unseen_learners_with_and_without_history(folder: P
     learners = _ready(data(folder))
     request = next(iter(learners.test_dataloader()))
     assert isinstance(request, PathRequest)
-    figures = model.predict_step(request, 0)
-    path = figures["rollout"].action
-    gain = figures["rollout"].gain
-    assert gain.shape == path.shape
-    gained = figures["rollout"].mastery_after - figures["rollout"].mastery_before
+    taught = model.predict_step(request, 0)["rollout"]
+    assert isinstance(taught, Rollout)
+    gain = taught.gain
+    assert gain.shape == taught.action.shape
+    gained = taught.mastery_after - taught.mastery_before
     mean = (gained * request.targets).sum(1) / request.targets.sum(1)
     torch.testing.assert_close(gain.sum(1), mean, rtol=1e-4, atol=1e-5)
 
