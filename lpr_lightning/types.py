@@ -280,9 +280,10 @@ class Rollout(TensorData):
     the concept or question among the simulator's actions, -1 after the path's end. `predicted` [B, L]: success
     probability just before each answer. `gain` [B, L]: what each step brought in mean mastery of the goal's concepts.
     `score_before`, `score_after`, `score_max` [B]: exam scores E_s, E_e, E_sup. `mastery_before`, `mastery_after`
-    [B, N] in [0, 1]. `targets` [B, N] bool: the goal's concepts; of a goal that is chosen anew at each step, all of
-    them. `wanted_length` [B] int64. `stopped` [B] bool: the episode ended early, every target being mastered. Rows of
-    one request stand side by side, `group_size` at a time. `log_prob` [B, L]: of a policy that samples, else None.
+    [B, N] in [0, 1], or [B, 0] where they were not asked for. `targets` [B, N] bool: the goal's concepts; of a goal
+    that is chosen anew at each step, all of them. `wanted_length` [B] int64. `stopped` [B] bool: the episode ended
+    early, every target being mastered. Rows of one request stand side by side, `group_size` at a time. `log_prob`
+    [B, L]: of a policy that samples, else None.
     """
 
     session: InteractionBatch

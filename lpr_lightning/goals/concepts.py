@@ -79,6 +79,12 @@ class AllConcepts(ConceptGoal):
         """Return all concepts."""
         return torch.arange(learner.num_concepts, device=request.length.device).expand(len(request), -1)
 
+    def assess(self, learner: Learner, state: State, concept: Tensor) -> Standing:
+        """Return where states stand on all concepts, read as a grid instead of pair by pair."""
+        mastery = learner.mastery(state)
+        counted = torch.ones_like(mastery, dtype=torch.bool)
+        return Standing(mastery.mean(1), self.mark(mastery, counted), counted.sum(1).to(mastery))
+
 
 class PractisedConcept(ConceptGoal):
     """The concept that the learner practised most among the last answers (task 2 of ExRec).

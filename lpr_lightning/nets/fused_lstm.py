@@ -114,17 +114,47 @@ def lookup_lstm(
     return hidden, last, cell
 
 
+def gate_scale(weight: Tensor) -> Tensor:
+    """Return [4H] for a recurrent weight [4H, H]: 1 for the candidate, 1/2 for gates, as (1 + tanh(x / 2)) / 2."""
+    scale = weight.new_full((4 * weight.shape[1],), 0.5)
+    scale[2 * weight.shape[1] : 3 * weight.shape[1]] = 1.0
+    return scale
+
+
+@torch.no_grad()
+def lookup_last(
+    table: Tensor, rows: Tensor, weight_hh: Tensor, batch_sizes: list[int], h0: Tensor, c0: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return only the last states of `lookup_lstm`, without gradients; nothing is stored between.
+
+    Args: as there, but `table` [V, 4H] and `weight_hh` [4H, H] are already multiplied by `gate_scale`.
+
+    >>> table, weight = torch.zeros(1, 4), torch.zeros(4, 1)
+    >>> lookup_last(table, torch.tensor([0]), weight, [1], torch.zeros(1, 1), torch.ones(1, 1))[1]
+    tensor([[0.5000]])
+    """
+    hidden, cell, scale = h0.clone(), c0.clone(), gate_scale(weight_hh)
+    shift, widest = 1 - scale, max(batch_sizes, default=0)
+    gate, squashed = hidden.new_empty(widest, len(scale)), hidden.new_empty(widest, hidden.shape[1])
+    for live, index in zip(batch_sizes, torch.split(rows, batch_sizes)):
+        gate, squashed, before, now = gate[:live], squashed[:live], hidden[:live], cell[:live]
+        torch.index_select(table, 0, index, out=gate)
+        gate.addmm_(before, weight_hh.t())
+        torch.addcmul(shift, gate.tanh_(), scale, out=gate)
+        entry, forget, candidate, output = gate.chunk(4, 1)
+        now.mul_(forget).addcmul_(entry, candidate)
+        torch.mul(output, torch.tanh(now, out=squashed), out=before)
+    return hidden, cell
+
+
 class _Gates:
-    """Fills in the gates of a step; entry, forget and output gate are computed as (1 + tanh(x / 2)) / 2."""
+    """Fills in the gates of a step."""
 
     def __init__(
         self, weight: Tensor, batch_sizes: list[int], indices: list[Tensor | None], tables: tuple[Tensor, ...]
     ) -> None:
-        size = weight.shape[1]
-        self.scale = weight.new_full((4 * size,), 0.5)
-        self.scale[2 * size : 3 * size] = 1.0
-        self.shift = weight.new_full((4 * size,), 0.5)
-        self.shift[2 * size : 3 * size] = 0.0
+        self.scale = gate_scale(weight)
+        self.shift = 1 - self.scale
         self.weight = (weight * self.scale[:, None]).t().contiguous()
         self.looked_up = [
             (table * self.scale, torch.split(index, batch_sizes))

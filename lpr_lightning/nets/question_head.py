@@ -57,8 +57,16 @@ class QuestionHead(nn.Module):
 
     def pairs(self, state_half: Tensor, vector_half: Tensor, row: Tensor) -> Tensor:
         """Return the logits [S] of states [S, U], each with the row `row` [S] of the vectors' halves [V, U]."""
-        joint = (state_half + F.embedding(row, vector_half)).relu_()
-        return F.linear(joint, self.output.weight, self.output.bias).squeeze(-1)
+        if torch.is_grad_enabled() and (state_half.requires_grad or vector_half.requires_grad):
+            joint = (state_half + F.embedding(row, vector_half)).relu_()
+            return F.linear(joint, self.output.weight, self.output.bias).squeeze(-1)
+        with torch.no_grad():
+            most = min(len(row), CPU_ROWS if row.device.type == "cpu" else GPU_ROWS)
+            logit, buffer = state_half.new_empty(len(row)), state_half.new_empty(most, state_half.shape[1])
+            for states, index, part in zip(*(torch.split(one, max(most, 1)) for one in (state_half, row, logit))):
+                joint = torch.index_select(vector_half, 0, index, out=buffer[: len(index)])
+                torch.mv(joint.add_(states).relu_(), self.output.weight.squeeze(0), out=part)
+            return logit.add_(self.output.bias)
 
     def logits(self, state_half: Tensor, vector_half: Tensor, row: Tensor | None = None) -> Tensor:
         """Return the logits of each row's G states with each of its vectors.
@@ -71,6 +79,8 @@ class QuestionHead(nn.Module):
         Returns:
             [B, G, M], or [B, G, V]. Memory for gradients grows with their number times U.
         """
+        if row is not None and state_half.shape[1] == row.shape[1] == 1:
+            return self.pairs(state_half[:, 0], vector_half, row[:, 0])[:, None, None]
         if torch.is_grad_enabled() and (state_half.requires_grad or vector_half.requires_grad):
             asked = vector_half if row is None else F.embedding(row, vector_half)[:, None]
             joint = (state_half[:, :, None] + asked).relu_()

@@ -9,13 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpr_lightning.nets.fast_dropout import FastDropout
-from lpr_lightning.nets.fused_lstm import PackedRows, lookup_lstm
+from lpr_lightning.nets.fused_lstm import PackedRows, gate_scale, lookup_last, lookup_lstm
 from lpr_lightning.nets.memo import Memo
 from lpr_lightning.nets.question_head import QuestionHead
 from lpr_lightning.nets.question_table import QuestionTable, Tabulated
 from lpr_lightning.nets.recurrent import layer_weights, recurrent_step, run_padded
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.types import Exercise, InteractionBatch, State
+
+MOST_ANSWERED = 2**25
+"""Numbers of the largest table that holds the products of all questions with both answers (128 MiB of float32)."""
 
 
 class Trace(NamedTuple):
@@ -66,6 +69,8 @@ class QuestionNet(TracerNet):
         self.head = QuestionHead(hidden_size, table.size, head_size)
         self.dropout = FastDropout(dropout)
         self._products = Tabulated(table, self._product, self._product_weights)
+        self._answered = Tabulated(table, self._answered_product, self._answered_weights)
+        self._scaled_weight = Memo()
         self._halves = Tabulated(table, self.head.vector_half, self.head.vector_weights)
         self._state_half = Memo()
 
@@ -98,14 +103,20 @@ class QuestionNet(TracerNet):
             inputs = inputs + self._answers(self.answer.weight, history.correct)
             return tuple(part[:, 0] for part in run_padded(self.lstm, inputs, history.mask)[1])
         packed = PackedRows.of(history.mask)
-        rows, index = self._products.find(Exercise(packed.pack(history.concept), packed.pack(history.item)))
+        asked, correct = Exercise(packed.pack(history.concept), packed.pack(history.item)), packed.pack(history.correct)
+        start = self.initial_state(len(packed.order))
+        if self._tabulates(correct):
+            return tuple(part[packed.back] for part in self._looked_up(start, asked, correct, packed.batch_sizes))
+        rows, index = self._products.find(asked)
         if len(rows) > len(index):
             distinct, index = torch.unique(index, return_inverse=True)
             rows = rows[distinct]
-        return self._run(rows, index, packed.pack(history.correct), packed)[1]
+        return self._run(rows, index, correct, packed)[1]
 
     def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after one answer each, or after each of A possible answers; see `protocols.Tracer`."""
+        if asked.item.dim() == 1 and self._tabulates(correct):
+            return self._looked_up(state, asked, correct, [len(correct)])
         rows, index = self._products.find(asked.candidates())
         weights = layer_weights(self.lstm)
         answers = self._answers(F.linear(self.answer.weight, weights.weight_ih), correct.reshape(index.shape))
@@ -188,6 +199,34 @@ class QuestionNet(TracerNet):
             more = self._answers(answers, correct), None
         hidden, last, cell = lookup_lstm(rows, index, weights.weight_hh, packed.batch_sizes, start[0], start[1], [more])
         return hidden, (last[packed.back], cell[packed.back])
+
+    def _tabulates(self, correct: Tensor) -> bool:
+        """Return whether products of both answers are looked up: answers of 0 or 1, no gradients, moderate memory."""
+        numbers = 8 * self.hidden_size * (self.table.num_items + 1)
+        if torch.is_grad_enabled() or correct.device.type != "cpu" or numbers > MOST_ANSWERED:
+            return False
+        return bool(((correct == 0) | (correct == 1)).all())
+
+    def _looked_up(self, state: State, asked: Exercise, correct: Tensor, batch_sizes: list[int]) -> State:
+        """Return the states [B, H] after answers of 0 or 1, packed in `batch_sizes`, [S]."""
+        if not len(correct):
+            return state
+        rows, index = self._answered.find(asked)
+        weight = layer_weights(self.lstm).weight_hh
+        scaled = self._scaled_weight([weight], lambda: weight * gate_scale(weight)[:, None])
+        products = rows.view(2 * len(rows), len(scaled))
+        return lookup_last(products, 2 * index + correct.long(), scaled, batch_sizes, state[0], state[1])
+
+    def _answered_product(self, vectors: Tensor) -> Tensor:
+        """Return what vectors [..., D] bring to the gates with either answer, bias and scale included, [..., 8H]."""
+        weights = layer_weights(self.lstm)
+        answers = F.linear(self.answer.weight, weights.weight_ih, weights.bias)
+        both = F.linear(vectors, weights.weight_ih)[..., None, :] + answers
+        return both.mul_(gate_scale(weights.weight_hh)).flatten(-2)
+
+    def _answered_weights(self) -> list[Tensor]:
+        weights = layer_weights(self.lstm)
+        return [weights.weight_ih, weights.bias_ih, weights.bias_hh, self.answer.weight]
 
     def _half(self, state: State) -> Tensor:
         return self._state_half([state[0], *self.head.state_weights()], lambda: self.head.state_half(state[0]))

@@ -121,5 +121,7 @@ def _something(asked: Exercise) -> tuple[Exercise, Tensor]:
 
 def _kept(before: State, after: State, going: Tensor) -> State:
     """Return the states [B * A] after exercises [B, A], those before where nothing was asked."""
+    if bool(going.all()):
+        return after
     count = going.shape[1] if going.dim() > 1 else 1
     return keep_rows(repeat_rows(before, count), after, going.flatten())

@@ -131,6 +131,7 @@ def rollout(
     early_stop: bool = False,
     sample: bool = False,
     model: Simulator | None = None,
+    report_mastery: bool = True,
 ) -> Rollout:
     """Let each learner of `request` (B) be taught `group_size` (K) times by a policy, and return what happened.
 
@@ -151,13 +152,19 @@ def rollout(
         sample: let the policy sample its actions by `draws` instead of taking the likeliest.
         model: what the policy may look into; default the simulator itself. Policies that search then plan on a model
             of the learners, while the learners answer.
+        report_mastery: read the mastery of all concepts before and after. If False, `mastery_before` and
+            `mastery_after` are [B, 0], and the scores are those of the episodes' first and last standing, which is
+            the same; a goal that is chosen anew at each step is marked by the mastery of all concepts in any case.
     """
     environment = Environment(simulator if model is None else model, goal)
     limit = request.length if horizon is None else (request.length > 0) * horizon
     episode = start_episode(simulator, goal, request, limit, early_stop)
     own = repeat_rows(policy.begin(environment, request), group_size)
-    mastery_before = simulator.mastery(episode.state).repeat_interleave(group_size, 0)
+    reads_mastery = report_mastery or goal.every_step
+    mastery_before = simulator.mastery(episode.state) if reads_mastery else episode.score.new_empty(len(episode), 0)
+    mastery_before = mastery_before.repeat_interleave(group_size, 0)
     episode = episode.repeat(group_size) if group_size > 1 else episode
+    score_before = episode.score
     draws = None if draws is None else draws.fork(group_size)
     steps: list[Step] = []
     log_probs: list[Tensor] = []
@@ -172,18 +179,22 @@ def rollout(
         steps.append(step)
         if act.log_prob is not None:
             log_probs.append(act.log_prob.masked_fill(step.action == PAD, 0.0))
-    mastery_after = simulator.mastery(episode.state)
+    mastery_after, score_after = mastery_before, episode.score
+    if reads_mastery:
+        mastery_after = simulator.mastery(episode.state)
+        score_before = goal.mark(mastery_before, episode.targets)
+        score_after = goal.mark(mastery_after, episode.targets)
     action = _stacked([step.action for step in steps], episode.limit)
     return Rollout(
         session=_session(steps, action, episode.request),
         action=action,
-        predicted=_stacked([step.predicted for step in steps], mastery_after[:, 0]),
-        gain=_stacked([step.gain for step in steps], mastery_after[:, 0]),
-        score_before=goal.mark(mastery_before, episode.targets),
-        score_after=goal.mark(mastery_after, episode.targets),
-        score_max=episode.targets.sum(1).to(mastery_after),
-        mastery_before=mastery_before,
-        mastery_after=mastery_after,
+        predicted=_stacked([step.predicted for step in steps], episode.score),
+        gain=_stacked([step.gain for step in steps], episode.score),
+        score_before=score_before,
+        score_after=score_after,
+        score_max=episode.targets.sum(1).to(score_after),
+        mastery_before=mastery_before if report_mastery else mastery_before[:, :0],
+        mastery_after=mastery_after if report_mastery else mastery_after[:, :0],
         targets=episode.targets,
         wanted_length=episode.request.length,
         stopped=episode.stopped,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lpr_lightning.nets.fused_lstm import PackedRows, lookup_lstm
+from lpr_lightning.nets.fused_lstm import PackedRows, gate_scale, lookup_last, lookup_lstm
 
 LENGTHS = [4, 9, 0, 1, 9, 3]
 HIDDEN = 5
@@ -157,3 +157,12 @@ def test_no_step_at_all() -> None:
 def test_single_precision_stays_single() -> None:
     hidden, last, cell = lookup_lstm(drawn(4, 8).float(), torch.tensor([0, 3]), drawn(8, 2, seed=1).float(), [1, 1])
     assert {hidden.dtype, last.dtype, cell.dtype} == {torch.float32}
+
+
+def test_last_states_alone_equal_those_of_a_cell_run_row_by_row() -> None:
+    packed = PackedRows.of(mask(LENGTHS, 10))
+    weight, h0, c0 = drawn(4 * HIDDEN, HIDDEN), drawn(6, HIDDEN, seed=1), drawn(6, HIDDEN, seed=2)
+    table, index = drawn(7, 4 * HIDDEN, seed=3), torch.randint(7, (6, 10), generator=torch.Generator().manual_seed(5))
+    scale, sizes = gate_scale(weight), packed.batch_sizes
+    found = lookup_last(table * scale, packed.pack(index), weight * scale[:, None], sizes, h0, c0)
+    torch.testing.assert_close(found, slow(table[index], weight, h0, c0, packed, LENGTHS)[1:])

@@ -11,7 +11,7 @@ import torch
 from lpr_lightning.nets.question_head import QuestionHead
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
-from lpr_lightning.nets.recurrent import run_padded
+from lpr_lightning.nets.recurrent import layer_weights, run_padded
 from lpr_lightning.types import Exercise, InteractionBatch
 
 
@@ -67,6 +67,29 @@ def test_a_long_table_is_cut_to_what_a_log_asks() -> None:
     one, logs = net(), batch()
     short = logs.first(torch.tensor([1, 0, 0, 1]))
     torch.testing.assert_close(one.encode(short)[0][0], one.trace(logs).hidden[0, 0])
+
+
+@pytest.mark.parametrize("kind", ["questions", "concepts", "vectors"])
+def test_looked_up_products_of_both_answers_give_the_same_states(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, logs = net(), batch()
+    question = asked([5, 0, 3, 3])
+    exercise = {
+        "questions": question,
+        "concepts": Exercise(torch.tensor([[0, 2], [1, -1], [-1, -1], [2, 1]]), torch.full((4,), -1)),
+        "vectors": replace(question, vector=torch.randn(4, 4, dtype=torch.float64)),
+    }[kind]
+    answer = torch.tensor([1, 0, 0, 1]).double()
+    history = replace(logs, item=torch.full_like(logs.item, -1)) if kind == "concepts" else logs
+    plain = one.encode(history), one.observe(one.encode(logs), exercise, answer)
+    with torch.no_grad():
+        for _ in range(2):  # the second time from what was memoised
+            torch.testing.assert_close((one.encode(history), one.observe(one.encode(logs), exercise, answer)), plain)
+        layer_weights(one.lstm).weight_hh.mul_(0.5)
+        one.answer.weight.add_(1.0)
+        changed = one.observe(one.encode(logs), exercise, answer)
+        monkeypatch.setattr("lpr_lightning.nets.question_net.MOST_ANSWERED", 0)
+        torch.testing.assert_close(one.observe(one.encode(logs), exercise, answer), changed)
+    assert not torch.allclose(changed[0], plain[1][0])
 
 
 @torch.no_grad()

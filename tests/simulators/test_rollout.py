@@ -10,7 +10,7 @@ from torch import Tensor
 from toy_tracer import ToyTracer
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.goals import HardExam, SoftExam, Targets, WeakestConcept
+from lpr_lightning.goals import AllConcepts, ConceptGoal, HardExam, SoftExam, Targets, WeakestConcept
 from lpr_lightning.policies import DKTRec, follow_paths
 from lpr_lightning.protocols import Act, Environment, Policy
 from lpr_lightning.simulators.actions import QuestionActions
@@ -198,6 +198,23 @@ def test_gains_add_up_to_the_change_of_mean_mastery(exam: HardExam | SoftExam) -
     passed = [exam.passed(one) * taught.targets for one in (taught.mastery_before, taught.mastery_after)]
     torch.testing.assert_close(taught.score_before, passed[0].sum(1))
     torch.testing.assert_close(taught.score_after, passed[1].sum(1))
+
+
+@pytest.mark.parametrize(
+    "goal", [Targets(HardExam(0.4)), Targets(SoftExam()), AllConcepts(SoftExam()), WeakestConcept()]
+)
+@pytest.mark.parametrize("group_size", [1, 2])
+def test_scores_are_the_same_without_the_mastery_of_all_concepts(goal: ConceptGoal, group_size: int) -> None:
+    learners, asked = KESSimulator(ToyTracer(10)), request()
+    full, short = (
+        rollout(learners, goal, asked, Climber(), request_draws(0, 0, asked), group_size, report_mastery=reported)
+        for reported in (True, False)
+    )
+    assert full.mastery_before.shape == full.mastery_after.shape == (6 * group_size, 10)
+    assert short.mastery_before.shape == short.mastery_after.shape == (6 * group_size, 0)
+    for name in ("score_before", "score_after", "score_max", "gain", "action", "targets"):
+        torch.testing.assert_close(vars(short)[name], vars(full)[name])
+    assert bool(full.gain.any())
 
 
 def test_a_goal_chosen_anew_is_told_at_each_step_and_targets_are_what_steps_were_taken_for() -> None:
