@@ -228,7 +228,9 @@ class IBGRPOPolicy(Agent):
         if self.varied > 0:
             request = vary_requests(request, self.varied, self._target_pool(), draws.at(0))
         unfinished = self._unfinished(request)
-        request, draws = request.select(unfinished), draws.select(unfinished)
+        some = bool(unfinished.any())  # of this process; without any it takes part with a loss of 0
+        if some:
+            request, draws = request.select(unfinished), draws.select(unfinished)
         self.net.eval()
         sampled = self.net.sample(request, self.group_size, self.temperature, draws.at(1))
         self.net.train()
@@ -241,7 +243,7 @@ class IBGRPOPolicy(Agent):
         taken = (taught.length + (~taught.stopped).long())[:, None]  # the end is the policy's own unless stopped
         for _ in range(self.updates):
             log_prob, mask, entropy = self.net.log_prob(request, sampled.path, self.group_size, self.temperature)
-            mask = mask & (torch.arange(mask.shape[1], device=mask.device) < taken)
+            mask = mask & some & (torch.arange(mask.shape[1], device=mask.device) < taken)
             old = log_prob.detach() if self.updates == 1 else sampled.log_prob[:, : log_prob.shape[1]]
             surrogate, clipped = clipped_surrogate(
                 log_prob, old, advantage, mask, self.clip_low, self.clip_high, self.ratio
@@ -257,13 +259,12 @@ class IBGRPOPolicy(Agent):
         self._log_train(figures | {"path_length": taught.length.float().mean()}, len(request))
         return {"request": request, "rollout": taught}
 
+    @torch.no_grad()
     def _unfinished(self, request: PathRequest) -> Tensor:
-        """Return which requests have something left to learn; all where none has, so that there is a batch."""
-        with torch.no_grad():
-            state = self.simulator.start(request)
-            standing = self.goal.assess(self.simulator, state, self.goal.choose(self.simulator, state, request))
-        unfinished = standing.score < standing.best
-        return unfinished if bool(unfinished.any()) else torch.ones_like(unfinished)
+        """Return which requests have something left to learn."""
+        state = self.simulator.start(request)
+        standing = self.goal.assess(self.simulator, state, self.goal.choose(self.simulator, state, request))
+        return standing.score < standing.best
 
     def _demonstrated(self) -> FoundPaths:
         if self._found is None:

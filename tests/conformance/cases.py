@@ -91,23 +91,9 @@ _BY_NAME = {case.name: case for case in SMALLER}
 METHODS = [_BY_NAME.get(path.stem, Case(path.stem)) for path in sorted(CONFIGS.glob("*.yaml"))]
 """Every configuration of a method; one without a line in `SMALLER` runs with the common flags alone."""
 
-_DROPOUT = "dropout draws from torch's global generator, which a resume does not restore"
-_MEANS = "processes average the means over their own answers instead of taking the mean over all answers"
-_PREDICT = "predict_step of a tracer takes logs and cannot read the requests of unseen learners"
 _NAN = "nothing looks for NaN in a run"
 
 GAPS: dict[tuple[str, str], str] = {
-    ("calibrated_dkt", "test_a_killed_run_goes_on_as_if_nothing_had_happened"): _DROPOUT,
-    ("dkt", "test_a_killed_run_goes_on_as_if_nothing_had_happened"): _DROPOUT,
-    ("multitask_lstm", "test_a_killed_run_goes_on_as_if_nothing_had_happened"): _DROPOUT,
-    ("simple_kt", "test_a_killed_run_goes_on_as_if_nothing_had_happened"): _DROPOUT,
-    ("calibrated_dkt", "test_two_processes_do_what_one_does"): f"{_MEANS}; each draws its own concepts in stage 2",
-    ("dkt", "test_two_processes_do_what_one_does"): _MEANS,
-    ("grpo", "test_two_processes_do_what_one_does"): f"{_MEANS} when cloning; paths are drawn by process, not by row",
-    ("simple_kt", "test_two_processes_do_what_one_does"): _MEANS,
-    ("calibrated_dkt", "test_everyone_who_asks_is_answered"): _PREDICT,
-    ("dkt", "test_everyone_who_asks_is_answered"): _PREDICT,
-    ("simple_kt", "test_everyone_who_asks_is_answered"): _PREDICT,
     ("calibrated_dkt", "test_a_nan_stops_the_run"): _NAN,
     ("dkt", "test_a_nan_stops_the_run"): _NAN,
     ("grpo", "test_a_nan_stops_the_run"): f"{_NAN}; cloning goes on, sampling ends in an error of torch",
