@@ -258,6 +258,13 @@ class LearnerDataModule(LightningDataModule, ABC):
         return self._table
 
 
+_shown: set[str] = set()
+
+
 @rank_zero_only
 def _show(card: DataCard) -> None:
+    """Print a data card, once a process: the fit of a tracer before a run reads the same data."""
+    if card.fingerprint in _shown:
+        return
+    _shown.add(card.fingerprint)
     Console(stderr=True).print(card)
