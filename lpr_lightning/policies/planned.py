@@ -82,7 +82,8 @@ class Planned:
 class Replan:
     """A policy that plans anew after each answer, with the answers so far as further history.
 
-    The wanted length falls by one with each step, to 1 at least: then the planner itself says when the path ends.
+    The wanted length falls by one with each step; the path ends where nothing of it is left, or where the planner ends
+    it.
     State: the history with the answers on the path, targets, what is left, learner and row.
 
     Args:
@@ -104,7 +105,8 @@ class Replan:
     def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
         """Return the first step of a new path."""
         path = self.planner.plan(_request(state))
-        return Act(path[:, 0] if path.shape[1] else torch.full_like(state[5], PAD))
+        action = path[:, 0] if path.shape[1] else torch.full_like(state[5], PAD)
+        return Act(action.masked_fill(state[5] == 0, PAD))
 
     def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
         """Add the answers to the histories."""
@@ -114,7 +116,7 @@ class Replan:
             asked.concept[:, None], asked.item[:, None], correct[:, None], (action != PAD)[:, None], history.learner
         )
         longer = history.then(answers)
-        left = torch.where(action == PAD, state[5], (state[5] - 1).clamp_min(1))
+        left = torch.where(action == PAD, state[5], state[5] - 1)
         return longer.concept, longer.item, longer.correct, longer.mask, state[4], left, *state[6:]
 
 

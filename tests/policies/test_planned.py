@@ -87,11 +87,11 @@ def test_a_plan_is_made_once_and_followed_whatever_the_answers() -> None:
 def test_planning_anew_sees_the_answers_and_what_is_left() -> None:
     """The first learner begins at 0.3 on concept 0; abilities rise by 0.3, answers are right from 0.5 on."""
     planner = Recorder()
-    taught = rollout(LADDER, Targets(), request(), Replan(planner))
+    taught = rollout(LADDER, Targets(), request(), Replan(planner), horizon=9)
     assert taught.action[1].tolist() == [0, 0, 0, PAD, PAD]
     assert taught.response[1].tolist() == [0, 0, 1, 0, 0]
     assert taught.action[0].tolist() == [1] * 5
-    assert [one.length.tolist() for one in planner.asked] == [[5, 3], [4, 2], [3, 1], [2, 1], [1, 1]]
+    assert [one.length.tolist() for one in planner.asked] == [[5, 3], [4, 2], [3, 1], [2, 0], [1, 0]]
     assert [one.history.lengths.tolist() for one in planner.asked] == [[2, 0], [3, 1], [4, 2], [5, 3], [6, 3]]
     last = planner.asked[-1].history
     assert last.concept[:, :, 0].tolist() == [[0, 1, 1, 1, 1, 1], [0, 0, 0, PAD, PAD, PAD]]
