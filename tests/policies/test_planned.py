@@ -91,11 +91,11 @@ def test_planning_anew_sees_the_answers_and_what_is_left() -> None:
     assert taught.action[1].tolist() == [0, 0, 0, PAD, PAD]
     assert taught.response[1].tolist() == [0, 0, 1, 0, 0]
     assert taught.action[0].tolist() == [1] * 5
-    assert [one.length.tolist() for one in planner.asked] == [[5, 3], [4, 2], [3, 1], [2, 0], [1, 0]]
-    assert [one.history.lengths.tolist() for one in planner.asked] == [[2, 0], [3, 1], [4, 2], [5, 3], [6, 3]]
+    assert [one.length.tolist() for one in planner.asked] == [[5, 3], [4, 2], [3, 1], [2, 0], [1, 0], [0, 0]]
+    assert [one.history.lengths.tolist() for one in planner.asked] == [[2, 0], [3, 1], [4, 2], [5, 3], [6, 3], [7, 3]]
     last = planner.asked[-1].history
-    assert last.concept[:, :, 0].tolist() == [[0, 1, 1, 1, 1, 1], [0, 0, 0, PAD, PAD, PAD]]
-    assert last.correct.tolist() == [[1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
+    assert last.concept[:, :, 0].tolist() == [[0, 1, 1, 1, 1, 1, 1], [0, 0, 0, *[PAD] * 4]]
+    assert last.correct.tolist() == [[1, 0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]]
     assert torch.equal(last.learner, request().learner)
     assert torch.equal(planner.asked[-1].row, request().row)
 
