@@ -54,11 +54,11 @@ def requests(learners: int, num_concepts: int, length: int) -> PathRequest:
 
 
 def rate(search: GeneticSearch, request: PathRequest, environment: Environment) -> float:
-    """Return the paths that a search evaluates in a second."""
-    start = time.perf_counter()
+    """Return the paths that a search evaluates in a second of processor time."""
+    start = time.process_time()
     search.search(environment, request, top=4)
     paths = search.population + search.generations * (search.population - search.elite)
-    return len(request) * paths / (time.perf_counter() - start)
+    return len(request) * paths / (time.process_time() - start)
 
 
 def main() -> None:
