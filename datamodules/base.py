@@ -19,13 +19,11 @@ from lpr_lightning.datamodules.split import LearnerSplit, check_folds
 from lpr_lightning.datamodules.store import StoredTable, Vocabulary
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
-from lpr_lightning.errors import DataError, SettingError
+from lpr_lightning.errors import DataError, SettingError, checked_or_none
 from lpr_lightning.hparams import Plain, arguments, built
 from lpr_lightning.protocols import Simulator, Task
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import PAD, Interactions, Split
-
-"""What the batches of this package's tasks are."""
 
 
 def recorded(scope: dict[str, object]) -> dict[str, Plain]:
@@ -87,8 +85,7 @@ class LearnerDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("min_answers", min_answers), ("max_learners", max_learners)):
-            if value is not None and value < 1:
-                raise SettingError(name, value, "a number of 1 or more")
+            checked_or_none(name, value, 1)
         if predict_answers is not None and predict_goals is None:
             raise SettingError("predict_answers", predict_answers, "none without predict_goals", "Give both")
         self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold)

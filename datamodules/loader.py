@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked
 from lpr_lightning.protocols import Examples
 from lpr_lightning.types import TensorData
 
@@ -43,8 +43,7 @@ class IndexedBatches:
         bucket: bool = True,
         across_ranks: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise SettingError("batch_size", batch_size, "a number of 1 or more")
+        checked("batch_size", batch_size, 1)
         self.examples = examples
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from lpr_lightning.bases.staged import Staged, checked
+from lpr_lightning.bases.staged import Staged
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.diversity import path_diversity
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.functional.length import length_score

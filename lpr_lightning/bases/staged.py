@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -25,7 +24,6 @@ from lpr_lightning.types import TensorData
 
 Figures = Mapping[str, Tensor]
 Outputs = dict[str, TensorData | Tensor]
-Size = TypeVar("Size", int, float)
 
 
 @dataclass(frozen=True)
@@ -247,22 +245,6 @@ def datamodule_of(trainer: Trainer) -> object:
 def run_seed() -> int:
     """Return the run's seed: the one of `seed_everything`, else 0."""
     return int(os.environ.get("PL_GLOBAL_SEED") or 0)
-
-
-def checked(name: str, value: Size | None, least: Size, most: Size | None = None) -> Size:
-    """Return a number from `least` to below `most`.
-
-    >>> checked("dropout", 1.0, 0.0, 1.0)
-    Traceback (most recent call last):
-        ...
-    lpr_lightning.errors.SettingError: dropout=1.0 cannot be used: expected a number from 0.0 to below 1.0.
-    """
-    if value is None or not value >= least or (most is not None and not value < most):
-        kind = "a whole number" if isinstance(least, int) else "a number"
-        bounds = f"of at least {least}" if most is None else f"from {least} to below {most}"
-        advice = "take it from the datamodule" if value is None and name.startswith("num_") else ""
-        raise SettingError(name, value, f"{kind} {bounds}", advice)
-    return value
 
 
 def _spans(stages: Sequence[Stage], max_epochs: int | None) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lpr_lightning.bases.agent import Agent
 from lpr_lightning.bases.staged import Outputs, Stage, run_seed
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_positive, checked_share
 from lpr_lightning.functional.clipping import Level, clipped_surrogate
 from lpr_lightning.goals import ConceptGoal, Targets
 from lpr_lightning.hparams import arguments, built, built_each, plain
@@ -127,17 +127,14 @@ class IBGRPOPolicy(Agent):
             ("clone_epochs", clone_epochs, 0),
             ("updates", updates, 1),
         ):
-            if count < least:
-                raise SettingError(name, count, f"a whole number of at least {least}")
+            checked(name, count, least)
         for name, number in (
             *(("temperature", temperature), ("learning_rate", learning_rate)),
             *(("clone_learning_rate", clone_learning_rate), ("max_grad_norm", max_grad_norm)),
             *(("clip_low", clip_low), ("clip_high", clip_high)),
         ):
-            if not number > 0:
-                raise SettingError(name, number, "a number above 0")
-        if not 0 <= varied <= 1:
-            raise SettingError("varied", varied, "a share of requests from 0 to 1")
+            checked_positive(name, number)
+        checked_share("varied", varied)
         if ratio not in ("token", "sequence"):
             raise SettingError("ratio", ratio, "token or sequence")
         if len(chosen.actions) != self.num_concepts:
