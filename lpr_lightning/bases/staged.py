@@ -108,6 +108,8 @@ class Staged(LightningModule):
     def on_fit_start(self) -> None:
         """Check that every stage can begin; print the table of stages."""
         self._stages = self.stages()
+        if fast_dev_run(self.trainer):  # one epoch, of the first stage
+            return
         spans = _spans(self._stages, self.trainer.max_epochs)
         if len(self._stages) > 1 and self.stage_number < 0:
             _show(self._stages, spans)
@@ -240,6 +242,11 @@ class Staged(LightningModule):
 def datamodule_of(trainer: Trainer) -> object:
     """Return the trainer's datamodule, None where it has none."""
     return vars(trainer).get("datamodule")
+
+
+def fast_dev_run(trainer: Trainer) -> bool:
+    """Return whether the trainer only tries a few batches."""
+    return bool(vars(trainer).get("fast_dev_run"))
 
 
 def run_seed() -> int:
