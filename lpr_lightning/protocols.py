@@ -189,7 +189,10 @@ class Examples(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """Turns answer logs into examples: next-answer sequences, requests for paths, …"""
+    """Turns answer logs into examples: next-answer sequences, requests for paths, …
+
+    The command line takes a class for a task only if its `examples` is annotated as here, the result included.
+    """
 
     def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the examples of `split`; `log` holds that split's learners only."""

@@ -17,6 +17,14 @@ from lpr_lightning.types import PAD, Exercise
 class ActionSet(HyperparametersMixin, nn.Module, ABC):
     """Base class of what may be recommended, numbered from 0."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether what is needed of the data is there."""
+        return True
+
+    def connect(self, data: LearnerData) -> None:
+        """Take from the data what is needed beyond sizes; nothing here."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of actions."""
@@ -80,6 +88,11 @@ class QuestionActions(ActionSet):
 
     def __len__(self) -> int:
         return len(self.item_concepts)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the questions' concepts are known."""
+        return bool((self.item_concepts >= 0).any())
 
     def connect(self, data: LearnerData) -> None:
         """Take from the data which questions are on which concepts."""
