@@ -21,7 +21,7 @@ from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError, checked_or_none
 from lpr_lightning.hparams import Plain, arguments, built
-from lpr_lightning.protocols import Simulator, Task
+from lpr_lightning.protocols import Examples, Simulator, Task
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import PAD, Interactions, Split
 
@@ -202,24 +202,25 @@ class LearnerDataModule(LightningDataModule, ABC):
             self._card = DataCard.of(name, self._parts, self.num_items, self.num_concepts, counts, self.fingerprint)
         return self._card
 
-    def batches(
-        self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True
-    ) -> IndexedBatches:
-        """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
-        examples = task.examples(self.interactions(split), split, self.num_concepts, self.seed)
-        return IndexedBatches(examples, batch_size, shuffle, self.seed, across_ranks=across_ranks)
+    def examples(self, split: Split) -> Examples:
+        """Return the examples that the task makes of one split's learners, all of them on every rank."""
+        return self.task.examples(self.interactions(split), split, self.num_concepts, self.seed)
+
+    def batches(self, split: Split, shuffle: bool = False) -> IndexedBatches:
+        """Return a loader over the examples of one split, each rank its share."""
+        return IndexedBatches(self.examples(split), self.batch_size, shuffle, self.seed)
 
     def train_dataloader(self) -> IndexedBatches:
         """Return shuffled batches of the training learners."""
-        return self.batches("train", self.task, self.batch_size, shuffle=True)
+        return self.batches("train", shuffle=True)
 
     def val_dataloader(self) -> IndexedBatches:
         """Return batches of the validation learners."""
-        return self.batches("val", self.task, self.batch_size, shuffle=False)
+        return self.batches("val")
 
     def test_dataloader(self) -> IndexedBatches:
         """Return batches of the test learners."""
-        return self.batches("test", self.task, self.batch_size, shuffle=False)
+        return self.batches("test")
 
     def predict_dataloader(self) -> IndexedBatches:
         """Return batches of the unseen learners' requests, in the order of `predict_goals`."""
