@@ -190,10 +190,9 @@ class PathDecoder(nn.Module):
         width = int(request.targets.sum(1).max())
         target, order = request.targets.sort(dim=1, descending=True, stable=True)
         target_token = torch.where(target, 1 + 2 * number + order, 0)[:, :width, None]
-        if int(request.length.max()) > self.max_length:
-            raise SettingError(
-                "length", int(request.length.max()), f"at most max_length={self.max_length}", "train with a larger one"
-            )
+        if (longest := int(request.length.max())) > self.max_length:
+            advice = "ask for shorter paths, or train with a larger max_length"
+            raise SettingError("length", longest, f"at most max_length={self.max_length}", advice)
         length = 1 + 4 * number + request.length
         several = history.shape[2]
         tokens = torch.cat(

@@ -31,6 +31,9 @@ class Follows:
 class FixedPaths(Follows):
     """A policy that follows given paths [B, L] of actions, -1 after their end, whatever the answers.
 
+    Raises:
+        SettingError: (when it begins) there is not one path for each request.
+
     >>> from lpr_lightning.goals import Targets
     >>> from lpr_lightning.simulators.ladder import Ladder
     >>> ladder = Ladder(2)
@@ -147,7 +150,11 @@ def follow_paths(
     group_size: int = 1,
     early_stop: bool = False,
 ) -> Rollout:
-    """Let each learner of `request` (B) follow its `group_size` fixed paths (`path` [B * K, L], -1 after the end)."""
+    """Let each learner of `request` (B) follow its `group_size` fixed paths (`path` [B * K, L], -1 after the end).
+
+    Raises:
+        SettingError: there are not `group_size` paths for each request.
+    """
     if path.shape[0] != len(request) * group_size:
         allowed = f"{len(request) * group_size} rows, group_size paths for each request"
         raise SettingError("path", tuple(path.shape), allowed)

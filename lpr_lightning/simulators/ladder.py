@@ -28,6 +28,9 @@ class Ladder:
         num_concepts: number of rungs.
         gain: rise of ability by one answer, in (0, 1].
 
+    Raises:
+        SettingError: an argument is out of its range.
+
     >>> ladder = Ladder(3)
     >>> state = ladder.start(ladder.request(targets=[[2]], length=3))
     >>> for concept in (0, 1, 2):
