@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.callbacks.chosen_learners import first_paths, title
 from lpr_lightning.callbacks.evaluation import RolloutCallback, Stage
 from lpr_lightning.callbacks.module_parts import has_all, objectives_of
 from lpr_lightning.callbacks.pictures import BAND, INK, POLICY, add_figure, new_figure
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.functional.zpd import step_difficulty
 from lpr_lightning.types import PathRequest, Rollout

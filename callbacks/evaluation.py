@@ -9,8 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from lpr_lightning.bases.staged import checked
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.types import Answers, InteractionBatch, PathRequest, Rollout
 
 Part = TypeVar("Part")

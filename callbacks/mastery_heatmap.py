@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.callbacks.chosen_learners import ChosenLearners, concept_names, short_name_of, title
 from lpr_lightning.callbacks.evaluation import HistoryCallback, Stage
 from lpr_lightning.callbacks.module_parts import mastery_over_time, tracer_of
 from lpr_lightning.callbacks.pictures import INK, add_figure, new_figure, picture_file
+from lpr_lightning.errors import checked
 from lpr_lightning.protocols import Tracer
 from lpr_lightning.types import InteractionBatch
 

@@ -11,9 +11,9 @@ from typing import Protocol, runtime_checkable
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lpr_lightning.bases.staged import datamodule_of
+from lpr_lightning.bases.staged import datamodule_of, fast_dev_run
 from lpr_lightning.cache import atomic_write, fingerprint
-from lpr_lightning.callbacks.pictures import checked_file_name, fast_dev_run, run_folder
+from lpr_lightning.callbacks.pictures import checked_file_name, run_folder
 
 
 @runtime_checkable

@@ -10,9 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.callbacks.evaluation import RolloutCallback, Stage
 from lpr_lightning.callbacks.pictures import INK, MARKERS, OTHERS, POLICY, add_figure, new_figure
+from lpr_lightning.errors import checked
 from lpr_lightning.functional.diversity import path_diversity
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.functional.pareto import non_dominated

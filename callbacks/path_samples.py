@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.callbacks.chosen_learners import concept_names, first_paths, name_of, title
 from lpr_lightning.callbacks.evaluation import RolloutCallback, Stage
 from lpr_lightning.callbacks.pictures import add_text
+from lpr_lightning.errors import checked
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.types import PathRequest, Rollout
 

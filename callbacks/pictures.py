@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
+from lpr_lightning.bases.staged import fast_dev_run
 from lpr_lightning.cache import atomic_write
 from lpr_lightning.errors import SettingError
 
@@ -96,11 +97,6 @@ def run_folder(trainer: Trainer) -> Path:
     Lightning asks rank zero for it: call it on every rank, or none.
     """
     return Path(trainer.log_dir or trainer.default_root_dir)
-
-
-def fast_dev_run(trainer: Trainer) -> bool:
-    """Return whether the trainer only tries a few batches."""
-    return bool(vars(trainer).get("fast_dev_run"))
 
 
 def checked_file_name(name: str) -> str:

@@ -11,8 +11,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.callbacks.evaluation import BatchEnds, EndedBatch
+from lpr_lightning.errors import checked
 
 
 @runtime_checkable

@@ -10,10 +10,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.callbacks.evaluation import AnswersCallback, Stage
 from lpr_lightning.callbacks.pictures import BAND, INK, POLICY, add_figure, new_figure, picture_file
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.reliability import Binning, reliability
 from lpr_lightning.ranks import gathered
 from lpr_lightning.types import Answers

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lpr_lightning.callbacks.evaluation import AnswersCallback, Stage
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.ranks import gathered
 from lpr_lightning.types import Answers
 
@@ -65,8 +65,7 @@ class ResultsTable(AnswersCallback):
         super().__init__(stages=["test"])
         if policy == "":
             raise SettingError("policy", policy, "a name, or null")
-        if width < 60:
-            raise SettingError("width", width, "at least 60 columns")
+        checked("width", width, 60)
         if columns is not None and not columns:
             raise SettingError("columns", columns, "at least one title with its figure, or null")
         self.policy, self.bound, self.width = policy, bound, width

@@ -124,15 +124,12 @@ def true_learners(trainer: Trainer, pl_module: LightningModule) -> Simulator | N
 def taught_in_truth(pl_module: LightningModule, learners: Simulator, request: PathRequest, rollout: Rollout) -> Rollout:
     """Return how true learners fare with a module that taught `rollout` to its own learners."""
     draws = request_draws(EVALUATION_SEED, 0, request)
-    policy = pl_module if isinstance(pl_module, Policy) else None
-    horizon = pl_module.horizon if isinstance(pl_module, Agent) else None
-    if not has_episodes(pl_module):
-        return follow_paths(learners, Targets(), request, rollout.action, draws, rollout.group_size)
-    goal, model = pl_module.goal, pl_module.simulator
-    if policy is None:
+    goal = pl_module.goal if has_episodes(pl_module) else Targets()
+    if not has_episodes(pl_module) or not isinstance(pl_module, Policy):
         return follow_paths(learners, goal, request, rollout.action, draws, rollout.group_size)
-    early_stop = pl_module.early_stop
-    return teach(learners, goal, request, policy, draws, horizon=horizon, early_stop=early_stop, model=model)
+    horizon = pl_module.horizon if isinstance(pl_module, Agent) else None
+    early_stop, model = pl_module.early_stop, pl_module.simulator
+    return teach(learners, goal, request, pl_module, draws, horizon=horizon, early_stop=early_stop, model=model)
 
 
 def marked(taught: Rollout, exam: Exam) -> Rollout:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked
 from lpr_lightning.protocols import Examples
+from lpr_lightning.ranks import rank_and_world
 from lpr_lightning.types import TensorData
 
 MEGABATCH = 8
@@ -20,7 +21,7 @@ class IndexedBatches:
 
     Training (`shuffle=True`): every rank sees the same number of batches; where the last rows do not go round, the
     first ones are seen again. Otherwise every example is seen exactly once over all ranks, shortest first
-    (`bucket=False`: in their own order). `across_ranks=False` gives every rank all rows.
+    (`bucket=False`: in their own order).
 
     It is its own `sampler`, so that the Trainer can name the epoch, and it keeps its place: `state_dict` and
     `load_state_dict` let a run that was interrupted within an epoch go on at the next batch. Run the Trainer with
@@ -41,16 +42,13 @@ class IndexedBatches:
         shuffle: bool = False,
         seed: int = 0,
         bucket: bool = True,
-        across_ranks: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise SettingError("batch_size", batch_size, "a number of 1 or more")
+        checked("batch_size", batch_size, 1)
         self.examples = examples
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
         self.bucket = bucket
-        self.across_ranks = across_ranks
         self.epoch = 0
         self._position = 0
         self._start = 0
@@ -78,7 +76,7 @@ class IndexedBatches:
         self._start = state["position"] if state["position"] < len(self) else 0
 
     def __len__(self) -> int:
-        rank, world = self._rank()
+        rank, world = rank_and_world()
         if self.shuffle:
             return -(-len(self.examples.sizes) // (self.batch_size * world))
         return len(self._cut(self._order()[rank::world], world))
@@ -92,7 +90,7 @@ class IndexedBatches:
 
     def index_batches(self) -> list[Tensor]:
         """Return this rank's batches of the present epoch as positions among the examples."""
-        rank, world = self._rank()
+        rank, world = rank_and_world()
         if self.shuffle:
             return [whole[rank::world] for whole in self._shuffled(world)]
         return self._cut(self._order()[rank::world], world)
@@ -117,10 +115,6 @@ class IndexedBatches:
         sizes = self.examples.sizes
         return sizes.argsort(stable=True) if self.bucket else torch.arange(len(sizes))
 
-    def _rank(self) -> tuple[int, int]:
-        """Return this process's rank and how many share the rows."""
-        return _process() if self.across_ranks else (0, 1)
-
     def _cut(self, rows: Tensor, world: int) -> list[Tensor]:
         """Cut one rank's rows so that ranks with one row less still have as many batches."""
         most = -(-len(self.examples.sizes) // world)
@@ -134,10 +128,3 @@ class IndexedBatches:
 
 def _pieces(rows: Tensor, size: int) -> list[Tensor]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _process() -> tuple[int, int]:
-    """Return this process's rank and how many there are."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

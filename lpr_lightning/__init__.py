@@ -30,10 +30,10 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import StageProgressBar as StageProgressBar
     from lpr_lightning.callbacks import StepSeed as StepSeed
     from lpr_lightning.callbacks import TrueEffect as TrueEffect
+    from lpr_lightning.checks import check_method as check_method
     from lpr_lightning.checks import check_policy as check_policy
     from lpr_lightning.checks import check_simulator as check_simulator
     from lpr_lightning.checks import check_tracer as check_tracer
-    from lpr_lightning.checks.method import check_method as check_method
     from lpr_lightning.datamodules.assist09 import ASSIST09 as ASSIST09
     from lpr_lightning.datamodules.dbe_kt22 import DBEKT22 as DBEKT22
     from lpr_lightning.datamodules.interactions_csv import InteractionsCSV as InteractionsCSV
@@ -98,10 +98,10 @@ _MODULES = {
     "StageProgressBar": "callbacks",
     "StepSeed": "callbacks",
     "TrueEffect": "callbacks",
+    "check_method": "checks",
     "check_policy": "checks",
     "check_simulator": "checks",
     "check_tracer": "checks",
-    "check_method": "checks.method",
     "ASSIST09": "datamodules.assist09",
     "DBEKT22": "datamodules.dbe_kt22",
     "InteractionsCSV": "datamodules.interactions_csv",

@@ -43,7 +43,7 @@ def plain(value: object) -> Plain:
     """Return `value` as JSON-able values.
 
     Dataclasses give their fields, modules their recorded arguments. A module that records none is described by its
-    class alone, which is said once; nothing can rebuild it.
+    class alone, with one warning; nothing can rebuild it.
 
     >>> plain((1, [2.0, None], {"a": "b"}))
     [1, [2.0, None], {'a': 'b'}]

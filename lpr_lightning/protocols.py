@@ -5,7 +5,7 @@ B learners or rows, A candidates, N concepts, M concepts of a goal, L path steps
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -189,25 +189,14 @@ class Examples(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """Turns answer logs into examples: next-answer sequences, requests for paths, …"""
+    """Turns answer logs into examples: next-answer sequences, requests for paths, …
+
+    The command line takes a class for a task only if its `examples` is annotated as here, the result included.
+    """
 
     def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the examples of `split`; `log` holds that split's learners only."""
         ...
-
-
-@runtime_checkable
-class Batches(Protocol):
-    """A loader: batches drawn by index from resident tensors."""
-
-    @property
-    def examples(self) -> Examples:
-        """What the batches are drawn from."""
-        ...
-
-    def __iter__(self) -> Iterator[TensorData]: ...
-
-    def __len__(self) -> int: ...
 
 
 @runtime_checkable
@@ -252,8 +241,8 @@ class LearnerData(Protocol):
         """Return the answer logs of one split's learners (after `setup`)."""
         ...
 
-    def batches(self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True) -> Batches:
-        """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
+    def examples(self, split: Split) -> Examples:
+        """Return the examples that the task makes of one split's learners, all of them on every rank."""
         ...
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from lpr_lightning.bases.staged import Staged, checked
+from lpr_lightning.bases.staged import Staged, datamodule_of
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.diversity import path_diversity
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.functional.length import length_score
@@ -18,7 +18,8 @@ from lpr_lightning.goals import ConceptGoal, Targets
 from lpr_lightning.hparams import built
 from lpr_lightning.metrics import Hypervolume, RolloutMetrics
 from lpr_lightning.objectives import Objective, Objectives
-from lpr_lightning.protocols import Act, Environment, Simulator
+from lpr_lightning.protocols import Act, Environment, LearnerData, Simulator
+from lpr_lightning.simulators.actions import ActionSet
 from lpr_lightning.simulators.rollout import request_draws, rollout
 from lpr_lightning.types import PathRequest, Rollout, State, TensorData
 
@@ -68,6 +69,13 @@ class Agent(Staged):
         self.objectives.configure(self.num_concepts)
         self.early_stop = early_stop
         self.val_figures, self.test_figures = (AgentFigures(self.objectives.names, count) for count in (0, 1000))
+
+    def setup(self, stage: str) -> None:
+        """Connect actions to the trainer's data where nobody has."""
+        data = datamodule_of(self.trainer)
+        for part in self.modules():
+            if isinstance(part, ActionSet) and not part.connected and isinstance(data, LearnerData):
+                part.connect(data)
 
     @property
     def horizon(self) -> int | None:

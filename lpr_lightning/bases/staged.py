@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -25,7 +24,6 @@ from lpr_lightning.types import TensorData
 
 Figures = Mapping[str, Tensor]
 Outputs = dict[str, TensorData | Tensor]
-Size = TypeVar("Size", int, float)
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,8 @@ class Staged(LightningModule):
     def on_fit_start(self) -> None:
         """Check that every stage can begin; print the table of stages."""
         self._stages = self.stages()
+        if fast_dev_run(self.trainer):  # one epoch, of the first stage
+            return
         spans = _spans(self._stages, self.trainer.max_epochs)
         if len(self._stages) > 1 and self.stage_number < 0:
             _show(self._stages, spans)
@@ -244,25 +244,14 @@ def datamodule_of(trainer: Trainer) -> object:
     return vars(trainer).get("datamodule")
 
 
+def fast_dev_run(trainer: Trainer) -> bool:
+    """Return whether the trainer only tries a few batches."""
+    return bool(vars(trainer).get("fast_dev_run"))
+
+
 def run_seed() -> int:
     """Return the run's seed: the one of `seed_everything`, else 0."""
     return int(os.environ.get("PL_GLOBAL_SEED") or 0)
-
-
-def checked(name: str, value: Size | None, least: Size, most: Size | None = None) -> Size:
-    """Return a number from `least` to below `most`.
-
-    >>> checked("dropout", 1.0, 0.0, 1.0)
-    Traceback (most recent call last):
-        ...
-    lpr_lightning.errors.SettingError: dropout=1.0 cannot be used: expected a number from 0.0 to below 1.0.
-    """
-    if value is None or not value >= least or (most is not None and not value < most):
-        kind = "a whole number" if isinstance(least, int) else "a number"
-        bounds = f"of at least {least}" if most is None else f"from {least} to below {most}"
-        advice = "take it from the datamodule" if value is None and name.startswith("num_") else ""
-        raise SettingError(name, value, f"{kind} {bounds}", advice)
-    return value
 
 
 def _spans(stages: Sequence[Stage], max_epochs: int | None) -> list[str]:

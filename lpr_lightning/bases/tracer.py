@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpr_lightning.bases.staged import Stage, Staged, checked, datamodule_of
+from lpr_lightning.bases.staged import Stage, Staged, datamodule_of
+from lpr_lightning.errors import checked
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import LearnerData

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from lpr_lightning.checks.method import check_method
 from lpr_lightning.checks.policy import check_policy
 from lpr_lightning.checks.rules import BrokenRule
 from lpr_lightning.checks.simulator import check_simulator
 from lpr_lightning.checks.tracer import check_tracer
 
-__all__ = ["BrokenRule", "check_policy", "check_simulator", "check_tracer"]
+__all__ = ["BrokenRule", "check_method", "check_policy", "check_simulator", "check_tracer"]

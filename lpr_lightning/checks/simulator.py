@@ -20,7 +20,7 @@ from lpr_lightning.checks.rules import (
     same,
 )
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked
 from lpr_lightning.goals import Targets
 from lpr_lightning.protocols import Goal, Simulator
 from lpr_lightning.types import PAD, Exercise, PathRequest, State, repeat_rows, select_rows
@@ -58,8 +58,7 @@ def check_simulator(simulator: Simulator, request: PathRequest, goal: Goal | Non
     >>> check_simulator(Ladder(3), Ladder(3).request(targets=[[0], [1, 2]], length=3))
     """
     need_two("request", len(request))
-    if steps < 2:
-        raise SettingError("steps", steps, "a whole number of at least 2")
+    checked("steps", steps, 2)
     rows = torch.arange(len(request), device=request.length.device)
     draws = Draws.of(SEED, 0, rows)
     path = draws.at(0).integers(len(simulator.actions), steps)

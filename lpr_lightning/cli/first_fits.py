@@ -99,7 +99,7 @@ def fit_settings(path: Path, run: Settings, short_names: Mapping[str, str]) -> S
     trainer["enable_model_summary"] = False
     if few := run_trainer.get("fast_dev_run"):
         batches = 1 if few is True else few
-        trainer |= {"max_epochs": 1, "limit_train_batches": batches, "limit_val_batches": batches}
+        trainer |= {"limit_train_batches": batches, "limit_val_batches": batches}
     return {
         "seed_everything": run["seed_everything"],
         "test_after_fit": False,

@@ -36,16 +36,21 @@ PACKAGES = (
 
 
 def short_names() -> dict[str, str]:
-    """Import every package and return the full path of each of their public classes by its name."""
+    """Import every package and return the full path of each of their public classes by its name.
+
+    A name of several classes is none's.
+    """
     paths: dict[str, str] = {}
+    several: set[str] = set()
     for name in PACKAGES:
         package = importlib.import_module(f"lpr_lightning.{name}")
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             module = importlib.import_module(found.name)
             for cls_name, cls in inspect.getmembers(module, inspect.isclass):
                 if cls.__module__ == module.__name__ and not cls_name.startswith("_"):
+                    several |= {cls_name} & paths.keys()
                     paths[cls_name] = hparams.class_path(cls)
-    return paths
+    return {name: path for name, path in paths.items() if name not in several}
 
 
 @contextmanager

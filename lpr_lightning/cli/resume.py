@@ -18,12 +18,16 @@ from lpr_lightning.hparams import ORIGIN, UNRECORDED, Plain, class_path, plain
 
 @dataclass(frozen=True)
 class Origin:
-    """The classes and arguments that a checkpoint was made with; a class is None where it is not recorded."""
+    """The classes and arguments that a checkpoint was made with; a class is None where it is not recorded.
+
+    `unrecorded` are the classes of the model's parts that recorded no arguments, by their dotted names.
+    """
 
     model: str | None
     model_arguments: Settings
     data: str | None
     data_arguments: Settings
+    unrecorded: dict[str, str]
 
     @classmethod
     def read(cls, path: Path) -> Origin:
@@ -34,21 +38,36 @@ class Origin:
         """
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            names = checkpoint.get(ORIGIN, {})
+            names, model = checkpoint.get(ORIGIN, {}), _arguments(checkpoint.get("hyper_parameters", {}))
+            flat = leaves(model)
+            parts = [name.removesuffix(f".{UNRECORDED}") for name in flat if name.endswith(f".{UNRECORDED}")]
             return cls(
                 model=names.get("model"),
-                model_arguments=_arguments(checkpoint.get("hyper_parameters", {})),
+                model_arguments=recorded(model),
                 data=names.get("data"),
-                data_arguments=_arguments(checkpoint.get("datamodule_hyper_parameters", {})),
+                data_arguments=recorded(_arguments(checkpoint.get("datamodule_hyper_parameters", {}))),
+                unrecorded={part: str(flat[f"{part}.class_path"]) for part in parts},
             )
         except Exception as error:
             allowed = "a whole checkpoint of tensors and plain values"
             raise SettingError("ckpt_path", str(path), allowed, f"{type(error).__name__}: {error}") from error
 
+    def check_unrecorded(self, final: Settings) -> None:
+        """Refuse other classes in the `final` settings (by dotted name) where the checkpoint recorded no arguments.
+
+        Raises:
+            SettingError: names the part and its class.
+        """
+        for part, name in self.unrecorded.items():
+            given = final.get(f"{part}.class_path")
+            if given != name:
+                allowed = f"{name}, as in the checkpoint, which did not record its arguments"
+                raise SettingError(f"model.{part}", given, allowed, f"Give --model.{part} its class path")
+
 
 def _arguments(saved: Mapping[str, object]) -> Settings:
     """Return a checkpoint's arguments, without those of Lightning."""
-    return recorded({key: plain(value) for key, value in saved.items() if not key.startswith("_")})
+    return {key: plain(value) for key, value in saved.items() if not key.startswith("_")}
 
 
 def recorded(settings: Settings) -> Settings:

@@ -121,6 +121,7 @@ class PathCLI(LightningCLI):
         if origin is not None:
             model = self.parsed()["model"]
             final = resume.leaves(model["init_args"]) if isinstance(model, dict) else {}
+            origin.check_unrecorded(final)
             written = self.settings.written.get("model")
             given = resume.leaves(written["init_args"]) if isinstance(written, dict) and "init_args" in written else {}
             self.overruled = resume.report("model", resume.leaves(origin.model_arguments), given, final)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.types import PAD
 
 
@@ -31,8 +31,7 @@ def ngram_jaccard_diversity(path: Tensor, group_size: int, n: int = 2) -> Tensor
     >>> ngram_jaccard_diversity(torch.tensor([[0, 1, 2], [0, 1, 3], [0, 1, 2]]), group_size=3)
     tensor([0.3333, 0.6667, 0.3333])
     """
-    if n < 1:
-        raise SettingError("n", n, "a whole number from 1 on")
+    checked("n", n, 1)
     rows, steps = path.shape
     if group_size < 1 or rows % group_size:
         raise SettingError("group_size", group_size, f"a divisor of the number of paths, {rows}")

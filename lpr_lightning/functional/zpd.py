@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.masked_mean import masked_mean
 from lpr_lightning.types import PAD, Interactions
 
@@ -136,8 +136,7 @@ def estimate_zpd(
     >>> bands.centre
     tensor([0.2000, 0.6000])
     """
-    if bins < 1:
-        raise SettingError("bins", bins, "a whole number from 1 on")
+    checked("bins", bins, 1)
     usable = mask.any(1)
     good = _good(effect, usable, threshold, min_paths)
     if not bool(good.any()):

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked
 from lpr_lightning.goals.exams import Exam, HardExam
 from lpr_lightning.hparams import arguments, built
 from lpr_lightning.protocols import Learner, Standing
@@ -102,9 +102,7 @@ class PractisedConcept(ConceptGoal):
     def __init__(self, recent: int = 10, exam: Exam | None = None) -> None:
         super().__init__(exam)
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if recent < 1:
-            raise SettingError("recent", recent, "a whole number above 0")
-        self.recent = recent
+        self.recent = checked("recent", recent, 1)
 
     def choose(self, learner: Learner, state: State, request: PathRequest) -> Tensor:
         """Return one concept for each learner, [B, 1]."""
@@ -134,8 +132,7 @@ class UpcomingConcept(ConceptGoal):
     def __init__(self, num_concepts: int | None = None, exam: Exam | None = None) -> None:
         super().__init__(exam)
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if num_concepts is None or num_concepts < 1:
-            raise SettingError("num_concepts", num_concepts, "a whole number above 0", "take it from the datamodule")
+        num_concepts = checked("num_concepts", num_concepts, 1)
         self.register_buffer("transitions", torch.zeros(num_concepts, num_concepts))
 
     def fit(self, log: Interactions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked
 from lpr_lightning.functional.bootstrap import bootstrap_mean_interval
 from lpr_lightning.functional.diversity import path_diversity
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
@@ -35,8 +35,7 @@ class RolloutMetrics(RowMetric):
 
     def __init__(self, bootstrap: int = 1000, seed: int = 0) -> None:
         super().__init__(columns=6)
-        if bootstrap < 0:
-            raise SettingError("bootstrap", bootstrap, "a number of resamples from 0 on")
+        checked("bootstrap", bootstrap, 0)
         self.bootstrap, self.seed = bootstrap, seed
 
     def update(self, rollout: Rollout) -> None:

@@ -11,10 +11,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from lpr_lightning.bases.staged import Figures, Stage, checked, run_seed
+from lpr_lightning.bases.staged import Figures, Stage, run_seed
 from lpr_lightning.bases.tracer import TracerModule, answers_at
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_or_none, checked_positive
 from lpr_lightning.hparams import arguments
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.metrics.concept_error import ConceptError
@@ -121,13 +121,12 @@ class CalibratedDKT(TracerModule):
         least |= {"head_size": head_size, "pretrain_epochs": pretrain_epochs, "patience": patience}
         least |= {"calibration_epochs": calibration_epochs, "questions_per_concept": questions_per_concept}
         for name, count in {**least, "error_states": error_states}.items():
-            checked(name, 1 if count is None else count, 1)
+            checked_or_none(name, count, 1)
         checked("weight_decay", weight_decay, 0.0)
         checked("question_decay", question_decay, 0.0)
         checked("dropout", dropout, 0.0, 1.0)
         for name, rate in (("learning_rate", learning_rate), ("calibration_learning_rate", calibration_learning_rate)):
-            if not rate > 0:
-                raise SettingError(name, rate, "a number above 0")
+            checked_positive(name, rate)
         if concept_embeddings is not None and embeddings is None:
             advice = "give --model.embeddings too, vectors of the questions in the same space"
             raise SettingError("concept_embeddings", concept_embeddings, "null where questions are learned", advice)

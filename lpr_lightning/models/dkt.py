@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.bases.tracer import TracerModule
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked, checked_positive
 from lpr_lightning.hparams import arguments
 from lpr_lightning.nets.dkt import DKTNet
 
@@ -53,12 +52,15 @@ class DKT(TracerModule):
     ) -> None:
         super().__init__(num_concepts)
         self.save_hyperparameters(arguments(locals()))
-        for name, size in (("embedding_size", embedding_size), ("hidden_size", hidden_size), ("layers", num_layers)):
+        for name, size in (
+            ("embedding_size", embedding_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
             checked(name, size, 1)
         checked("dropout", dropout, 0.0, 1.0)
-        if learning_rate <= 0:
-            raise SettingError("learning_rate", learning_rate, "a number above 0")
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.learning_rate = checked_positive("learning_rate", learning_rate)
+        self.weight_decay = checked("weight_decay", weight_decay, 0.0)
         self.net = DKTNet(self.num_concepts, embedding_size, hidden_size, num_layers, dropout)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lpr_lightning.bases.agent import Agent
 from lpr_lightning.bases.staged import Outputs, Stage, run_seed
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_positive, checked_share
 from lpr_lightning.functional.clipping import Level, clipped_surrogate
 from lpr_lightning.goals import ConceptGoal, Targets
 from lpr_lightning.hparams import arguments, built, built_each, plain
@@ -28,7 +28,7 @@ from lpr_lightning.objectives import (
 from lpr_lightning.policies.demonstrations import Demonstrations
 from lpr_lightning.policies.planned import Planned, Replan, follow_paths
 from lpr_lightning.policies.search import FoundPaths
-from lpr_lightning.protocols import Act, Environment, Examples, Simulator
+from lpr_lightning.protocols import Act, Environment, Simulator
 from lpr_lightning.ranks import mean_count
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.rollout import request_draws
@@ -127,17 +127,14 @@ class IBGRPOPolicy(Agent):
             ("clone_epochs", clone_epochs, 0),
             ("updates", updates, 1),
         ):
-            if count < least:
-                raise SettingError(name, count, f"a whole number of at least {least}")
+            checked(name, count, least)
         for name, number in (
             *(("temperature", temperature), ("learning_rate", learning_rate)),
             *(("clone_learning_rate", clone_learning_rate), ("max_grad_norm", max_grad_norm)),
             *(("clip_low", clip_low), ("clip_high", clip_high)),
         ):
-            if not number > 0:
-                raise SettingError(name, number, "a number above 0")
-        if not 0 <= varied <= 1:
-            raise SettingError("varied", varied, "a share of requests from 0 to 1")
+            checked_positive(name, number)
+        checked_share("varied", varied)
         if ratio not in ("token", "sequence"):
             raise SettingError("ratio", ratio, "token or sequence")
         if len(chosen.actions) != self.num_concepts:
@@ -198,7 +195,7 @@ class IBGRPOPolicy(Agent):
     def prepare(self) -> None:
         """Find demonstrations, and fit the objectives on what they teach training learners."""
         super().prepare()
-        found, examples = self._demonstrated(), self._training_examples()
+        found, examples = self._demonstrated(), self.data().examples("train")
         followed: list[Rollout] = []
         for index in torch.split(torch.arange(len(found.path)), ROWS):
             request = self._requests(examples.batch(index))
@@ -271,20 +268,16 @@ class IBGRPOPolicy(Agent):
             data = self.data()
             key = [data.fingerprint, plain(data.task)]
             environment = Environment(self.simulator, self.goal)
-            self._found = self.demonstrations.find(environment, self._training_examples(), key, self.device)
+            self._found = self.demonstrations.find(environment, data.examples("train"), key, self.device)
         return self._found
 
     def _target_pool(self) -> Tensor:
         """Return the targets of training requests, [E, N]."""
         if self._pool is None:
-            examples = self._training_examples()
+            examples = self.data().examples("train")
             some = torch.linspace(0, len(examples.sizes) - 1, min(len(examples.sizes), POOL)).round().long()
             self._pool = torch.cat([self._requests(examples.batch(i)).targets for i in torch.split(some, ROWS)])
         return self._pool
-
-    def _training_examples(self) -> Examples:
-        data = self.data()
-        return data.batches("train", data.task, ROWS, False, across_ranks=False).examples
 
     def _requests(self, batch: TensorData) -> PathRequest:
         if not isinstance(batch, PathRequest):

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpr_lightning.bases.staged import Stage, checked, datamodule_of
+from lpr_lightning.bases.staged import Stage, datamodule_of
 from lpr_lightning.bases.tracer import TracerModule
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_positive
 from lpr_lightning.functional.path_baselines import bigram_path, bigram_successors, copy_last, most_frequent
 from lpr_lightning.functional.repeats import excess_repeats, expected_repeats, pairwise_repeats
 from lpr_lightning.goals import Targets
@@ -118,8 +118,7 @@ class MultiTaskLSTM(TracerModule):
         for name, weight in weights.items():
             checked(name, weight, 0.0)
         checked("dropout", dropout, 0.0, 1.0)
-        if learning_rate <= 0:
-            raise SettingError("learning_rate", learning_rate, "a number above 0")
+        checked_positive("learning_rate", learning_rate)
         if repeat_of not in ("own", "logged"):
             raise SettingError("repeat_of", repeat_of, "own or logged")
         self.lambda_tracing, self.lambda_repeat = lambda_tracing, lambda_repeat

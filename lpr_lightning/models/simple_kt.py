@@ -7,9 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.bases.tracer import TracerModule, mean_cross_entropy
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_positive
 from lpr_lightning.hparams import arguments
 from lpr_lightning.nets.attention_tracer import AttentionTracer
 from lpr_lightning.ranks import mean_count
@@ -83,8 +82,7 @@ class SimpleKT(TracerModule):
             raise SettingError("width", width, f"a multiple of num_heads={num_heads}")
         for name, share in (("dropout", dropout), ("item_dropout", item_dropout)):
             checked(name, share, 0.0, 1.0)
-        if learning_rate <= 0:
-            raise SettingError("learning_rate", learning_rate, "a number above 0")
+        checked_positive("learning_rate", learning_rate)
         for name, weight in (("weight_decay", weight_decay), ("difficulty_decay", difficulty_decay)):
             checked(name, weight, 0.0)
         self.item_dropout, self.difficulty_decay = item_dropout, difficulty_decay

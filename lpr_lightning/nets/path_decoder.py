@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, Qwen2Config, Qwen2Model
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.nets import shared_prompt
 from lpr_lightning.nets.shared_prompt import SharedPrompt
 from lpr_lightning.types import PAD, InteractionBatch, PathRequest
@@ -190,10 +190,9 @@ class PathDecoder(nn.Module):
         width = int(request.targets.sum(1).max())
         target, order = request.targets.sort(dim=1, descending=True, stable=True)
         target_token = torch.where(target, 1 + 2 * number + order, 0)[:, :width, None]
-        if int(request.length.max()) > self.max_length:
-            raise SettingError(
-                "length", int(request.length.max()), f"at most max_length={self.max_length}", "train with a larger one"
-            )
+        if (longest := int(request.length.max())) > self.max_length:
+            advice = "ask for shorter paths, or train with a larger max_length"
+            raise SettingError("length", longest, f"at most max_length={self.max_length}", advice)
         length = 1 + 4 * number + request.length
         several = history.shape[2]
         tokens = torch.cat(
@@ -248,12 +247,10 @@ class SmallQwen2:
             ("history_length", self.history_length, 0),
             ("max_length", self.max_length, 1),
         ):
-            if value < least:
-                raise SettingError(name, value, f"a whole number of at least {least}")
+            checked(name, value, least)
         if self.hidden_size % (2 * self.num_heads):
             raise SettingError("hidden_size", self.hidden_size, f"a multiple of 2 * num_heads = {2 * self.num_heads}")
-        if not 0 <= self.dropout < 1:
-            raise SettingError("dropout", self.dropout, "a number from 0 to below 1")
+        checked("dropout", self.dropout, 0.0, 1.0)
 
     def build(self, num_concepts: int) -> PathDecoder:
         """Return the decoder for so many concepts."""

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_positive
 from lpr_lightning.functional.advantage import Normalize, Transform, epsilon_indicator, group_zscore
 
 
@@ -68,14 +68,12 @@ class EpsilonIndicator(Advantage):
         if self.scale and self.normalize == "group_minmax":
             advice = "use normalize: none, or leave out scale"
             raise SettingError("scale", self.scale, "null where group_minmax scales every objective to [0, 1]", advice)
-        if not self.kappa > 0:
-            raise SettingError("kappa", self.kappa, "a number above 0")
+        checked_positive("kappa", self.kappa)
         if self.transform not in ("exp", "log"):
             raise SettingError("transform", self.transform, "log or exp")
         if self.normalize not in ("none", "group_minmax"):
             raise SettingError("normalize", self.normalize, "none or group_minmax")
-        if not self.eps >= 0:
-            raise SettingError("eps", self.eps, "a number from 0 on")
+        checked("eps", self.eps, 0.0)
 
     def __call__(self, rewards: Mapping[str, Tensor]) -> Tensor:
         """Return advantages, [B, K]."""
@@ -115,8 +113,7 @@ class ScalarSum(Advantage):
     def __post_init__(self) -> None:
         if not self.weights:
             raise SettingError("weights", self.weights, "one number for each objective, by name")
-        if not self.eps >= 0:
-            raise SettingError("eps", self.eps, "a number from 0 on")
+        checked("eps", self.eps, 0.0)
 
     def __call__(self, rewards: Mapping[str, Tensor]) -> Tensor:
         """Return advantages, [B, K]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked, checked_or_none, checked_positive
 from lpr_lightning.functional.diversity import ngram_jaccard_diversity
 from lpr_lightning.functional.learning_effect import learning_effect, soft_gain
 from lpr_lightning.functional.length import length_reward
@@ -47,8 +47,7 @@ class SoftGain(Objective):
     def __init__(self, least_missing: float = 0.01) -> None:
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if not least_missing > 0:
-            raise SettingError("least_missing", least_missing, "a number above 0")
+        checked_positive("least_missing", least_missing)
         self.least_missing = least_missing
 
     def forward(self, rollout: Rollout) -> Tensor:
@@ -79,10 +78,8 @@ class LengthReward(Objective):
     def __init__(self, tolerance: int | None = None, penalty: float | None = None) -> None:
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if tolerance is not None and tolerance < 0:
-            raise SettingError("tolerance", tolerance, "a number of steps from 0 on, or null")
-        if penalty is not None and not penalty >= 0:
-            raise SettingError("penalty", penalty, "a number from 0 on, or null")
+        checked_or_none("tolerance", tolerance, 0)
+        checked_or_none("penalty", penalty, 0.0)
         self.tolerance, self.penalty = tolerance, penalty
 
     def forward(self, rollout: Rollout) -> Tensor:
@@ -108,8 +105,7 @@ class GroupDiversity(Objective):
     def __init__(self, n: int = 2) -> None:
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if n < 1:
-            raise SettingError("n", n, "a whole number from 1 on")
+        checked("n", n, 1)
         self.n = n
 
     def forward(self, rollout: Rollout) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked, checked_positive
 from lpr_lightning.functional.learning_effect import learning_effect
 from lpr_lightning.functional.zpd import ZPDBands, concept_difficulty, estimate_zpd, step_difficulty, zpd_alignment
 from lpr_lightning.hparams import arguments
@@ -58,13 +58,10 @@ class ZPDAlignment(Objective):
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
         for argument, value in (("bins", bins), ("min_paths", min_paths)):
-            if value < 1:
-                raise SettingError(argument, value, "a whole number from 1 on")
+            checked(argument, value, 1)
         for argument, number in (("width_floor", width_floor), ("width_fallback", width_fallback)):
-            if not number > 0:
-                raise SettingError(argument, number, "a number above 0")
-        if not smoothing >= 0:
-            raise SettingError("smoothing", smoothing, "a number from 0 on")
+            checked_positive(argument, number)
+        checked("smoothing", smoothing, 0.0)
         self.bins, self.threshold, self.min_paths = bins, threshold, min_paths
         self.smoothing, self.width_floor, self.width_fallback = smoothing, width_floor, width_fallback
         self.register_buffer("edges", torch.full((bins - 1,), 0.5))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked, checked_or_none
 from lpr_lightning.policies.search import FoundPaths, Learners, Search, fitness, search_value, step
 from lpr_lightning.protocols import Environment, Standing
 from lpr_lightning.types import State, select_rows
@@ -54,10 +54,8 @@ class BeamSearch(Search):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width < 1:
-            raise SettingError("width", self.width, "a whole number above 0", "1 is greedy search")
-        if self.candidates is not None and self.candidates < 1:
-            raise SettingError("candidates", self.candidates, "a whole number above 0, or None for all actions")
+        checked("width", self.width, 1, advice="1 is greedy search")
+        checked_or_none("candidates", self.candidates, 1)
 
     def rows_per_learner(self, num_actions: int) -> int:
         """Return the number of extensions of one learner's paths."""

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from lpr_lightning.cache import atomic_write, cache_root, fingerprint
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.hparams import built_each, plain
 from lpr_lightning.policies.beam import GreedySearch
 from lpr_lightning.policies.genetic import GeneticSearch
@@ -59,8 +59,7 @@ class Demonstrations:
             object.__setattr__(self, "searches", built_each(self.searches, Search))
             if not self.searches:
                 raise SettingError("searches", [], "at least one search, or null for the usual ones")
-        if self.paths_per_search < 1:
-            raise SettingError("paths_per_search", self.paths_per_search, "a whole number of at least 1")
+        checked("paths_per_search", self.paths_per_search, 1)
 
     @property
     def used(self) -> list[Search]:

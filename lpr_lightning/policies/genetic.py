@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_share
 from lpr_lightning.policies.beam import GreedySearch
 from lpr_lightning.policies.search import FoundPaths, Learners, Search, fitness, step
 from lpr_lightning.protocols import Environment, Standing
@@ -64,13 +64,11 @@ class GeneticSearch(Search):
             ("tournament", self.tournament, 1),
             ("elite", self.elite, 0),
         ):
-            if value < least:
-                raise SettingError(name, value, f"a whole number of at least {least}")
+            checked(name, value, least)
         if self.elite >= self.population:
             raise SettingError("elite", self.elite, f"fewer than the population ({self.population})")
         for name, share in (("crossover", self.crossover), ("mutation", self.mutation)):
-            if share is not None and not 0 <= share <= 1:
-                raise SettingError(name, share, "a probability from 0 to 1")
+            checked_share(name, share or 0.0)
 
     def rows_per_learner(self, num_actions: int) -> int:
         """Return the size of the population."""

@@ -15,9 +15,24 @@ from lpr_lightning.simulators.rollout import rollout
 from lpr_lightning.types import PAD, InteractionBatch, PathRequest, Rollout, State
 
 
+class Follows:
+    """What policies that follow whole paths share; their state begins with that of `start_of`."""
+
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        """Return the next action of each path."""
+        return follow(state)
+
+    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
+        """Go on by one step."""
+        return went_on(state)
+
+
 @dataclass(frozen=True)
-class FixedPaths:
+class FixedPaths(Follows):
     """A policy that follows given paths [B, L] of actions, -1 after their end, whatever the answers.
+
+    Raises:
+        SettingError: (when it begins) there is not one path for each request.
 
     >>> from lpr_lightning.goals import Targets
     >>> from lpr_lightning.simulators.ladder import Ladder
@@ -36,14 +51,6 @@ class FixedPaths:
             raise SettingError("path", tuple(self.path.shape), f"{len(request)} rows, one for each request")
         return start_of(self.path)
 
-    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
-        """Return the next action of each path."""
-        return follow(state)
-
-    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
-        """Go on by one step."""
-        return went_on(state)
-
 
 class Planner(Protocol):
     """Something that plans a whole path for a request."""
@@ -54,7 +61,7 @@ class Planner(Protocol):
 
 
 @dataclass(frozen=True)
-class Planned:
+class Planned(Follows):
     """A policy that plans a path once and follows it to its end, whatever the answers.
 
     Args:
@@ -68,14 +75,6 @@ class Planned:
     def begin(self, environment: Environment, request: PathRequest) -> State:
         """Return the planned paths."""
         return start_of(self.planner.plan(request))
-
-    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
-        """Return the next action of each path."""
-        return follow(state)
-
-    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
-        """Go on by one step."""
-        return went_on(state)
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,11 @@ def follow_paths(
     group_size: int = 1,
     early_stop: bool = False,
 ) -> Rollout:
-    """Let each learner of `request` (B) follow its `group_size` fixed paths (`path` [B * K, L], -1 after the end)."""
+    """Let each learner of `request` (B) follow its `group_size` fixed paths (`path` [B * K, L], -1 after the end).
+
+    Raises:
+        SettingError: there are not `group_size` paths for each request.
+    """
     if path.shape[0] != len(request) * group_size:
         allowed = f"{len(request) * group_size} rows, group_size paths for each request"
         raise SettingError("path", tuple(path.shape), allowed)
@@ -163,7 +166,7 @@ def follow_paths(
 
 
 @dataclass(frozen=True)
-class _Grouped:
+class _Grouped(Follows):
     """Follows K paths of each request, which stand one after the other in a row of `path` [B, K * L]."""
 
     path: Tensor
@@ -171,16 +174,11 @@ class _Grouped:
     name: str = "fixed"
 
     def begin(self, environment: Environment, request: PathRequest) -> State:
-        """Return the paths of each request; each of its copies takes the next of them at its first step."""
+        """Return the paths of each request, and how far they were followed; each copy takes another of them."""
         return start_of(self.path)
 
     def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
         """Return the next action of each path."""
-        rows, place = state[0], state[1]
-        count = rows.shape[1] // max(self.length, 1)
-        copy = torch.arange(len(place), device=place.device) % max(count, 1)
+        rows, place = state
+        copy = torch.arange(len(place), device=place.device) % max(rows.shape[1] // max(self.length, 1), 1)
         return Act(rows.gather(1, (copy * self.length + place)[:, None]).squeeze(1))
-
-    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
-        """Go on by one step."""
-        return went_on(state)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked
 from lpr_lightning.functional.learning_effect import learning_effect
 from lpr_lightning.policies.planned import follow, start_of, went_on
 from lpr_lightning.protocols import Act, Environment, Simulator, Standing
@@ -68,8 +68,7 @@ class Search(ABC):
     name = "search"
 
     def __post_init__(self) -> None:
-        if self.max_rows < 1:
-            raise SettingError("max_rows", self.max_rows, "a whole number above 0", "4096 suits a CPU")
+        checked("max_rows", self.max_rows, 1, advice="4096 suits a CPU")
 
     @abstractmethod
     def find(self, environment: Environment, learners: Learners, top: int) -> FoundPaths:
@@ -112,8 +111,7 @@ class Search(ABC):
         self, environment: Environment, state: State, concept: Tensor, length: Tensor, row: Tensor, top: int
     ) -> FoundPaths:
         """Return the `top` best distinct paths of `length` [B] from states onwards, for the concepts [B, M]."""
-        if top < 1:
-            raise SettingError("top", top, "a whole number above 0")
+        checked("top", top, 1)
         lengths = sorted(set(length.tolist()))
         path = length.new_full((len(length), top, max(lengths, default=0)), PAD)
         effect = torch.full((len(length), top), -torch.inf, device=path.device)

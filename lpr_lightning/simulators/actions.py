@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.hparams import arguments
 from lpr_lightning.protocols import LearnerData
 from lpr_lightning.types import PAD, Exercise
@@ -16,6 +16,14 @@ from lpr_lightning.types import PAD, Exercise
 
 class ActionSet(HyperparametersMixin, nn.Module, ABC):
     """Base class of what may be recommended, numbered from 0."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether what is needed of the data is there."""
+        return True
+
+    def connect(self, data: LearnerData) -> None:
+        """Take from the data what is needed beyond sizes; nothing here."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -43,9 +51,7 @@ class ConceptActions(ActionSet):
     def __init__(self, num_concepts: int | None = None) -> None:
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if num_concepts is None or num_concepts < 1:
-            raise SettingError("num_concepts", num_concepts, "a whole number above 0", "take it from the datamodule")
-        self.num_concepts = num_concepts
+        self.num_concepts = checked("num_concepts", num_concepts, 1)
 
     def __len__(self) -> int:
         return self.num_concepts
@@ -78,12 +84,15 @@ class QuestionActions(ActionSet):
     def __init__(self, num_items: int | None = None) -> None:
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if num_items is None or num_items < 1:
-            raise SettingError("num_items", num_items, "a whole number above 0", "take it from the datamodule")
-        self.register_buffer("item_concepts", torch.full((num_items, 1), PAD))
+        self.register_buffer("item_concepts", torch.full((checked("num_items", num_items, 1), 1), PAD))
 
     def __len__(self) -> int:
         return len(self.item_concepts)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the questions' concepts are known."""
+        return bool((self.item_concepts >= 0).any())
 
     def connect(self, data: LearnerData) -> None:
         """Take from the data which questions are on which concepts."""

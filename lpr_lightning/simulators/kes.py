@@ -80,7 +80,14 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         return self.action_set
 
     def start(self, request: PathRequest) -> State:
-        """Return the learners' states after their histories."""
+        """Return the learners' states after their histories.
+
+        Raises:
+            SettingError: the actions are questions whose concepts are not known.
+        """
+        if not self.action_set.connected:
+            advice = "call connect(data) on it; agents under a trainer and the command line do"
+            raise SettingError("actions", type(self.action_set).__name__, "actions that know the data", advice)
         return self.tracer.encode(request.history)
 
     def predict(self, state: State, asked: Exercise) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.simulators.actions import ConceptActions
 from lpr_lightning.types import PAD, Exercise, InteractionBatch, PathRequest, State
 
@@ -28,6 +28,9 @@ class Ladder:
         num_concepts: number of rungs.
         gain: rise of ability by one answer, in (0, 1].
 
+    Raises:
+        SettingError: an argument is out of its range.
+
     >>> ladder = Ladder(3)
     >>> state = ladder.start(ladder.request(targets=[[2]], length=3))
     >>> for concept in (0, 1, 2):
@@ -41,8 +44,7 @@ class Ladder:
     actions: ConceptActions = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.num_concepts < 1:
-            raise SettingError("num_concepts", self.num_concepts, "a whole number above 0")
+        checked("num_concepts", self.num_concepts, 1)
         if not 0 < self.gain <= 1:
             raise SettingError("gain", self.gain, "a number above 0 and up to 1")
         self.actions = ConceptActions(self.num_concepts)

@@ -9,7 +9,7 @@ from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_positive, checked_share
 from lpr_lightning.hparams import arguments, built
 from lpr_lightning.simulators.actions import ActionSet, ConceptActions
 from lpr_lightning.simulators.synthetic_world import build_world
@@ -47,13 +47,10 @@ class Learning:
 
     def __post_init__(self) -> None:
         for name in ("zone", "gate", "discrimination"):
-            if vars(self)[name] <= 0:
-                raise SettingError(name, vars(self)[name], "a number above 0")
-        if self.rate < 0:
-            raise SettingError("rate", self.rate, "a number of at least 0")
+            checked_positive(name, vars(self)[name])
+        checked("rate", self.rate, 0.0)
         for name in ("wrong_share", "forgetting", "guess", "slip"):
-            if not 0 <= vars(self)[name] <= 1:
-                raise SettingError(name, vars(self)[name], "a share between 0 and 1")
+            checked_share(name, vars(self)[name])
         if self.guess + self.slip >= 1:
             raise SettingError("guess", self.guess, f"less than 1 - slip = {1 - self.slip}")
 
@@ -109,13 +106,11 @@ class TrueLearners(HyperparametersMixin, nn.Module):
         super().__init__()
         actions = built(actions, ActionSet)
         self.save_hyperparameters(arguments(locals()), logger=False)
-        if num_concepts < 2:
-            raise SettingError("num_concepts", num_concepts, "at least 2")
+        checked("num_concepts", num_concepts, 2)
         if num_items < num_concepts:
             allowed = f"at least num_concepts={num_concepts}"
             raise SettingError("num_items", num_items, allowed, "each concept needs an item")
-        if num_learners < 1:
-            raise SettingError("num_learners", num_learners, "at least 1")
+        checked("num_learners", num_learners, 1)
         self.num_concepts, self.num_items, self.num_learners = num_concepts, num_items, num_learners
         self.learning = built(learning, Learning) or Learning()
         self.deterministic = deterministic

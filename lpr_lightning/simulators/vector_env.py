@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.learning_effect import learning_effect
 from lpr_lightning.protocols import Goal, Simulator
 from lpr_lightning.simulators.rollout import start_episode, step_episode
@@ -79,8 +79,7 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic
         observe_mastery: bool = False,
     ) -> None:
         super().__init__()
-        if num_envs < 1:
-            raise SettingError("num_envs", num_envs, "a whole number above 0")
+        checked("num_envs", num_envs, 1)
         if reward not in ("gain", "last"):
             raise SettingError("reward", reward, "gain or last")
         self.simulator, self.goal, self.num_envs, self.early_stop = simulator, goal, num_envs, early_stop

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked, checked_or_none
 from lpr_lightning.protocols import Examples
 from lpr_lightning.tasks.cut_requests import CutRequests, answers_until, count_concepts
 from lpr_lightning.types import PAD, Interactions, PathRequest, Split
@@ -71,12 +71,10 @@ class PathRequests:
     def __post_init__(self) -> None:
         least = {"length": self.length, "min_distinct": self.min_distinct}
         for name, value in (least | {"min_targets": self.min_targets, "train_cuts": self.train_cuts}).items():
-            if value < 1:
-                raise SettingError(name, value, "at least 1")
+            checked(name, value, 1)
         most = {"max_targets": self.max_targets, "max_history": self.max_history, "max_requests": self.max_requests}
         for name, limit in most.items():
-            if limit is not None and limit < 1:
-                raise SettingError(name, limit, "at least 1, or null for no limit")
+            checked_or_none(name, limit, 1)
         if self.lengths is not None and (not self.lengths or min(self.lengths) < 1):
             raise SettingError("lengths", self.lengths, "a list of path lengths of at least 1, or null")
         if not 0 < self.prefix < 1:

@@ -165,6 +165,12 @@ def test_training_ends_after_the_last_stage() -> None:
     assert fit(module).current_epoch == 3
 
 
+def test_a_fast_dev_run_tries_the_first_stage() -> None:
+    module = Toy([stage("clone", 2), stage("improve")])
+    Trainer(fast_dev_run=True, accelerator="cpu", enable_progress_bar=False).fit(module, loader(), loader())
+    assert epochs_of(module) == {"clone": [0]}
+
+
 def test_patience_ends_a_stage() -> None:
     """The best of the first stage comes in epoch 1, so that two more validations are waited for."""
     module = Toy([stage("clone", 9, patience=2), stage("improve", 1)], scores=[1, 3, 2, 3, 0])

@@ -14,6 +14,7 @@ import yaml
 from lpr_lightning.cache import cache_root
 from lpr_lightning.cli import main
 from lpr_lightning.cli.session import run
+from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import load_module
 
 RUN = Path("logs/tiny/version_0")
@@ -164,6 +165,9 @@ def test_a_tracer_that_records_no_arguments_comes_from_the_configuration(with_tr
     tested = run(["test", "--config", with_tracer, "--ckpt_path=last"])
     assert (first.model.learner.tracer.scale, tested.model.learner.tracer.scale) == (2, 3)
     assert torch.equal(first.model.learner.tracer.weight, tested.model.learner.tracer.weight)
+    Path(with_tracer).write_text(text, encoding="utf-8")
+    with pytest.raises(SettingError, match=r"model.learner.tracer='TinyTracer' .* expected OwnTracer"):
+        run(["test", "--config", with_tracer, "--ckpt_path=last"])
 
 
 @pytest.mark.parametrize(

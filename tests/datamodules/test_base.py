@@ -160,7 +160,7 @@ def test_batches_are_independent_of_padding(tmp_path: Path) -> None:
     log = data.interactions("train")
     rows: dict[int, tuple[list[int], list[float]]] = {}
     for size in (1, 7):
-        for batch in data.batches("train", NextAnswers(), size, shuffle=True):
+        for batch in Toy(cache_dir=str(tmp_path), batch_size=size).batches("train", shuffle=True):
             assert isinstance(batch, InteractionBatch)
             assert (batch.concept[~batch.mask] == -1).all()
             for row in range(len(batch)):

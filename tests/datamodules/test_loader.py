@@ -79,7 +79,7 @@ def test_ranks_share_the_examples(monkeypatch: pytest.MonkeyPatch, count: int, w
     def ranks(shuffle: bool) -> list[list[Tensor]]:
         found = []
         for rank in range(world):
-            monkeypatch.setattr(loader, "_process", lambda rank=rank: (rank, world))
+            monkeypatch.setattr(loader, "rank_and_world", lambda rank=rank: (rank, world))
             batches = IndexedBatches(Positions(count), size, shuffle=shuffle)
             found.append(positions(batches))
             assert len(found[-1]) == len(batches)

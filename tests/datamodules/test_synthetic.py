@@ -23,7 +23,7 @@ def data(folder: Path, **changes: Any) -> SyntheticLearners:
 
 def requests(module: SyntheticLearners, split: Split) -> PathRequest:
     module.setup()
-    examples = module.batches(split, PathRequests(), 64, shuffle=False).examples
+    examples = PathRequests().examples(module.interactions(split), split, module.num_concepts, module.seed)
     request = examples.batch(torch.arange(len(examples.sizes)))
     assert isinstance(request, PathRequest)
     return request

@@ -19,7 +19,6 @@ from lpr_lightning.draws import Draws
 from lpr_lightning.errors import MissingFileError, SettingError
 from lpr_lightning.models.calibrated_dkt import CalibratedDKT
 from lpr_lightning.protocols import Tracer
-from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import Answers, InteractionBatch
 
 SIZES: dict[str, Any] = {"num_concepts": 6, "num_items": 18, "embedding_size": 8, "hidden_size": 12, "head_size": 16}
@@ -328,7 +327,7 @@ def test_a_missing_file_is_told_when_the_data_are_there(data: SyntheticLearners)
 def test_training_needs_the_datas_map(data: SyntheticLearners) -> None:
     trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_model_summary=False)
     with pytest.raises(SettingError, match="connect"):
-        trainer.fit(tracer(), data.batches("train", NextAnswers(), 8, False))
+        trainer.fit(tracer(), data.batches("train"))
 
 
 @pytest.mark.parametrize(

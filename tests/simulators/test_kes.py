@@ -200,6 +200,11 @@ def test_what_may_be_asked_is_saved() -> None:
     assert torch.equal(again.actions.at(path).concept, kes.actions.at(path).concept)
 
 
+def test_questions_whose_concepts_nobody_gave_are_refused() -> None:
+    with pytest.raises(SettingError, match="connect"):
+        KESSimulator(ToyTracer(CONCEPTS, ITEMS), actions=QuestionActions(ITEMS)).start(ask())
+
+
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
 def test_a_threshold_out_of_range_is_refused(threshold: float) -> None:
     with pytest.raises(SettingError, match="threshold"):

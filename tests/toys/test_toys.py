@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 from pathlib import Path
 
 import pytest
+import torch
+from lightning.pytorch import Trainer
 
+from lpr_lightning import DKT, KESSimulator, PathRequests, QuestionActions, SyntheticLearners
 from lpr_lightning.cli import main
 
 TOYS = Path(__file__).resolve().parent
@@ -59,3 +63,13 @@ def test_a_method_over_a_goal_a_policy_and_a_tracer(folder: Path, actions: str) 
     rows = predictions(folder, "predictions.csv", "method")
     assert [row["learner"] for row in rows] == ["Ada"] * 3 + ["Ben"] * 2
     assert all(row["item"] for row in rows) if actions == "QuestionActions" else "item" not in rows[0]
+
+
+def test_an_agent_takes_the_questions_from_the_data_of_any_trainer(folder: Path) -> None:
+    task = PathRequests(length=3, min_distinct=4)
+    data = SyntheticLearners(8, num_learners=60, answers=(12, 24), task=task, cache_dir=str(folder))
+    bandit = importlib.import_module("toys.method").TargetBandit
+    agent = bandit(8, KESSimulator(DKT(8, 4, 4), actions=QuestionActions(data.num_items)))
+    Trainer(fast_dev_run=True, accelerator="cpu", enable_progress_bar=False).fit(agent, data)
+    asked = agent.simulator.actions.at(torch.arange(data.num_items))
+    assert torch.equal(asked.concept, data.item_concepts)
