@@ -12,6 +12,9 @@ from lpr_lightning.simulators.practice_logs import answered, collected
 from lpr_lightning.simulators.world_learners import WorldKind, WorldLearners
 from lpr_lightning.types import Interactions, State
 
+ENOUGH = 0.65
+"""Share of right answers with which nobody stops: about the mean of all answers."""
+
 
 @dataclass(frozen=True)
 class SelectiveWorld(WorldKind):
@@ -38,15 +41,15 @@ class SelectiveWorld(WorldKind):
 
     recipe: ClassVar[str] = "selective world 1"
     stream: ClassVar[int] = 3
-    rate: float = 0.8
+    rate: float = 1.0
     width: float = 1.2
     reach: float = 1.5
     wrong_share: float = 0.6
     half_life: float = 60.0
     forgetting: float = 1.0
     focus: float = 0.7
-    quitting: float = 0.15
-    discrimination: float = 1.4
+    quitting: float = 0.2
+    discrimination: float = 1.5
     guess: float = 0.15
     slip: float = 0.05
 
@@ -111,7 +114,7 @@ class SelectiveLearners(WorldLearners):
 
         A learner's choice is drawn around the learner's mean ability, moving up by a logit until the longest log's
         end. Half of all exercises stay with the concept before. After the shortest log a learner may stop at any
-        answer, the likelier the fewer of the last dozen answers were right; one who gets most of them right goes on.
+        answer, the likelier the fewer of the last dozen answers were right; one who gets enough of them right goes on.
         """
         generator = torch.Generator().manual_seed(2 * self.kind.seed(world_seed) + 1)
         count = self.num_learners
@@ -126,7 +129,7 @@ class SelectiveLearners(WorldLearners):
             concept = torch.where(stay, concept, chosen) if step else chosen
             item, correct, state = answered(self, state, concept, generator)
             right = right + (correct - right) / 12
-            stops = torch.rand(count, generator=generator) < self.kind.quitting * (1 - 2 * right).clamp_min(0)
+            stops = torch.rand(count, generator=generator) < self.kind.quitting * (1 - right / ENOUGH).clamp_min(0)
             length = torch.where(stops & (step + 1 >= shortest), length.clamp_max(step + 1), length)
             steps.append(torch.stack([item, concept, correct.long()], 1))
         return collected(steps, length)

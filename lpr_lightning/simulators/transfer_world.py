@@ -36,13 +36,13 @@ class TransferWorld(WorldKind):
 
     recipe: ClassVar[str] = "transfer world 1"
     stream: ClassVar[int] = 1
-    rate: float = 0.4
-    ceiling: float = 3.0
-    transfer: float = 0.2
+    rate: float = 0.35
+    ceiling: float = 2.6
+    transfer: float = 0.12
     gate: float = 0.5
     steepness: float = 3.0
     wrong_share: float = 0.7
-    discrimination: float = 1.0
+    discrimination: float = 1.3
     guess: float = 0.2
     slip: float = 0.05
 

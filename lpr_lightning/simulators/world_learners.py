@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
@@ -106,7 +107,7 @@ class WorldLearners(HyperparametersMixin, nn.Module, ABC):
             raise SettingError("num_learners", num_learners, "at least 1")
         self.num_concepts, self.num_items, self.num_learners = num_concepts, num_items, num_learners
         self.kind = built(kind, self.kind_class) or self.kind_class()
-        self.deterministic = deterministic
+        self.deterministic, self.expects = deterministic, False
         self.action_set: ActionSet = actions or ConceptActions(num_concepts)
         seed = self.kind.seed(world_seed)
         self.world = build_world(num_concepts, num_items, num_learners, seed, self.has_prerequisites)
@@ -153,6 +154,15 @@ class WorldLearners(HyperparametersMixin, nn.Module, ABC):
         """Return what the learners did on their own before anybody recommended anything."""
         return practice_log(self, shortest, longest, self.kind.seed(world_seed))
 
+    def expected(self) -> Self:
+        """Return the same learners as a planner sees them that knows their states, but not what chance will bring.
+
+        They answer with probabilities instead of draws: what a search with access to the truth should look into.
+        """
+        learners = copy.deepcopy(self)
+        learners.expects = True
+        return learners
+
     def own(self, table: Tensor, learner: Tensor) -> Tensor:
         """Return the rows of learners [B] in a table of all [num_learners, N], its mean for unseen learners."""
         known = (learner >= 0) & (learner < self.num_learners)
@@ -174,6 +184,8 @@ class WorldLearners(HyperparametersMixin, nn.Module, ABC):
 
     def respond(self, probability: Tensor, draws: Draws | None) -> Tensor:
         """Return right answers with these probabilities; the likeliest where deterministic, or without draws."""
+        if self.expects:
+            return probability
         likeliest = self.deterministic or draws is None
         chance = 0.5 if likeliest or draws is None else draws.uniform(*probability.shape[1:])
         return ((probability >= chance) if likeliest else (probability > chance)).to(probability)
