@@ -41,7 +41,7 @@ class SelectiveWorld(WorldKind):
 
     recipe: ClassVar[str] = "selective world 1"
     stream: ClassVar[int] = 3
-    rate: float = 1.0
+    rate: float = 0.9
     width: float = 1.2
     reach: float = 1.5
     wrong_share: float = 0.6

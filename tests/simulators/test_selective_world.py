@@ -78,9 +78,7 @@ def test_weak_learners_stop_earlier() -> None:
     ability = MANY.ability.mean(1)
     weak, able = ability < ability.quantile(0.25), ability > ability.quantile(0.75)
     staying = SelectiveLearners(num_learners=600, kind=SelectiveWorld(quitting=0.0)).practice_log(30, 90)
-    apart, same = (
-        float((one[able].mean() - one[weak].mean())) for one in (LOG.lengths.float(), staying.lengths.float())
-    )
+    apart, same = (float(one[able].mean() - one[weak].mean()) for one in (LOG.lengths.float(), staying.lengths.float()))
     assert apart > 5
     assert abs(same) < 4
     assert (LOG.lengths <= staying.lengths).all()

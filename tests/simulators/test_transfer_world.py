@@ -53,4 +53,4 @@ def test_nothing_transfers_between_topics_that_no_edge_joins() -> None:
         reached |= (reached.float() @ (wide.needs | wide.needs.T).float()) > 0
     assert torch.equal(wide.share > 0, reached)
     assert torch.equal(wide.share, wide.share.T)
-    assert wide.share[wide.needs].unique().tolist() == pytest.approx([wide.kind.transfer])
+    assert set(wide.share[wide.needs].tolist()) == {pytest.approx(wide.kind.transfer)}
