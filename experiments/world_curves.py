@@ -27,6 +27,7 @@ from lpr_lightning.types import Exercise
 WORLDS = (GrowthWorld(), TransferWorld(), KnowledgeWorld(), SelectiveWorld())
 PRACTISED, NEXT, OTHER = 1, 2, 8
 """Second and third concept of the first topic; fourth of the second."""
+LINES = ((PRACTISED, "C0", "practised"), (NEXT, "C1", "next of the topic"), (OTHER, "0.5", "other topic"))
 PATH = [PRACTISED] * 10 + [5, 6] * 10
 
 
@@ -52,11 +53,7 @@ def draw(path: Path) -> None:
     for axis, kind in zip(axes, WORLDS):
         mastery = curves(kind.learners(num_concepts=10, num_items=50, num_learners=40))
         axis.plot(mastery[:3, :, PRACTISED].T, color="C0", linewidth=0.6, alpha=0.6)
-        for concept, colour, label in (
-            (PRACTISED, "C0", "practised"),
-            (NEXT, "C1", "next of the topic"),
-            (OTHER, "0.5", "other topic"),
-        ):
+        for concept, colour, label in LINES:
             axis.plot(mastery[:, :, concept].mean(0), color=colour, linewidth=2, label=label)
         axis.axvline(10, color="0.8", linestyle=":")
         axis.set(title=type(kind).__name__, xlabel="exercise", ylim=(0, 1))
