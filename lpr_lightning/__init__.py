@@ -66,7 +66,11 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.simulators.actions import ConceptActions as ConceptActions
     from lpr_lightning.simulators.actions import QuestionActions as QuestionActions
     from lpr_lightning.simulators.kes import KESSimulator as KESSimulator
+    from lpr_lightning.simulators.knowledge_world import KnowledgeWorld as KnowledgeWorld
     from lpr_lightning.simulators.rollout import rollout as rollout
+    from lpr_lightning.simulators.selective_world import SelectiveWorld as SelectiveWorld
+    from lpr_lightning.simulators.transfer_world import TransferWorld as TransferWorld
+    from lpr_lightning.simulators.true_learners import GrowthWorld as GrowthWorld
     from lpr_lightning.simulators.true_learners import TrueLearners as TrueLearners
     from lpr_lightning.tasks.next_answers import NextAnswers as NextAnswers
     from lpr_lightning.tasks.next_paths import NextPaths as NextPaths
@@ -135,6 +139,10 @@ _MODULES = {
     "QuestionActions": "simulators.actions",
     "KESSimulator": "simulators.kes",
     "rollout": "simulators.rollout",
+    "KnowledgeWorld": "simulators.knowledge_world",
+    "SelectiveWorld": "simulators.selective_world",
+    "TransferWorld": "simulators.transfer_world",
+    "GrowthWorld": "simulators.true_learners",
     "TrueLearners": "simulators.true_learners",
     "NextAnswers": "tasks.next_answers",
     "NextPaths": "tasks.next_paths",

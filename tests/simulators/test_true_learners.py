@@ -16,7 +16,7 @@ from lpr_lightning.protocols import Simulator
 from lpr_lightning.simulators.actions import QuestionActions
 from lpr_lightning.simulators.practice_logs import practice_log
 from lpr_lightning.simulators.synthetic_world import build_world
-from lpr_lightning.simulators.true_learners import Learning, TrueLearners
+from lpr_lightning.simulators.true_learners import GrowthWorld, TrueLearners
 from lpr_lightning.tasks.path_requests import PathRequests
 from lpr_lightning.types import Exercise, PathRequest, State
 
@@ -66,7 +66,7 @@ def test_a_question_is_of_its_own_difficulty_and_an_unknown_one_of_its_concepts(
     truth = learners()
     state, item = truth.begin(torch.arange(3)), torch.tensor([13, 36, -1])
     predicted = truth.predict(state, Exercise(torch.tensor([[1], [1], [1]]), item))
-    kind = truth.learning
+    kind = truth.kind
     for row, hard in enumerate((truth.item_difficulty[13], truth.difficulty[1], truth.difficulty[1])):
         gap = kind.discrimination * float(truth.ability[row, 1] - hard)
         expected = kind.guess + (1 - kind.guess - kind.slip) / (1 + math.exp(-gap))
@@ -79,7 +79,7 @@ def test_growth_is_largest_near_the_level() -> None:
     state = held(truth, [[gap] * 12 for gap in gaps.tolist()])
     grown = growth(truth, state, torch.zeros(81, dtype=torch.int64))
     assert gaps[grown.argmax()].item() == pytest.approx(0, abs=1e-5)
-    assert grown.max().item() == pytest.approx(Learning().rate)
+    assert grown.max().item() == pytest.approx(GrowthWorld().rate)
     assert (grown[1:41] > grown[:40]).all()
     assert (grown[41:] < grown[40:-1]).all()
     assert grown[0] < 0.01
@@ -87,12 +87,13 @@ def test_growth_is_largest_near_the_level() -> None:
 
 def test_prerequisites_gate_growth() -> None:
     truth = learners()
+    assert truth.prerequisites is not None
     needed, needing = truth.prerequisites[0].tolist()
     ability = torch.full((3, 12), 5.0)
     ability[:, needing] = 0
     ability[:, needed] = torch.tensor([-2.0, 0.0, 2.0])
     grown = growth(truth, held(truth, ability.tolist()), torch.full((3,), needing))
-    closed, half, open_ = (grown / Learning().rate).tolist()
+    closed, half, open_ = (grown / GrowthWorld().rate).tolist()
     assert closed < 0.001
     assert half == pytest.approx(0.5, abs=1e-5)
     assert open_ > 0.99
@@ -112,7 +113,7 @@ def test_one_learns_less_from_a_wrong_answer() -> None:
     truth = learners()
     state, concept = held(truth, [[0.0] * 12]), torch.tensor([0])
     share = growth(truth, state, concept, 0.0) / growth(truth, state, concept, 1.0)
-    assert share.item() == pytest.approx(Learning().wrong_share)
+    assert share.item() == pytest.approx(GrowthWorld().wrong_share)
 
 
 def test_gains_on_other_concepts_fade_towards_the_beginning() -> None:
@@ -120,7 +121,7 @@ def test_gains_on_other_concepts_fade_towards_the_beginning() -> None:
     ability, beginning = torch.full((1, 12), 1.0), torch.zeros(1, 12)
     ability[0, 3] = 0.0
     after, still = truth.practise((ability, beginning), Exercise.of_concepts(torch.tensor([5])), torch.ones(1))
-    assert after[0, 0].item() == pytest.approx(1 - Learning().forgetting)
+    assert after[0, 0].item() == pytest.approx(1 - GrowthWorld().forgetting)
     assert after[0, 3].item() == 0.0
     assert after[0, 5] >= 1.0
     assert torch.equal(still, beginning)
@@ -161,7 +162,7 @@ def test_replay_of_a_log_gives_the_state_it_was_written_in(monkeypatch: pytest.M
 def test_replay_agrees_with_a_slow_reference() -> None:
     truth = learners()
     request = requests(truth).select(torch.tensor([3]))
-    kind, difficulty = truth.learning, truth.difficulty.double().tolist()
+    kind, difficulty = truth.kind, truth.difficulty.double().tolist()
     beginning = truth.ability[request.learner[0]].double().tolist()
     ability = list(beginning)
     log = practice_log(truth, 20, 40, seed=0).select(request.learner)
@@ -240,10 +241,10 @@ def test_abilities_follow_the_learner_and_the_prerequisites() -> None:
 
 
 def test_they_are_rebuilt_from_plain_values() -> None:
-    truth = TrueLearners(12, 36, 40, Learning(rate=1.0), world_seed=3)
+    truth = TrueLearners(12, 36, 40, GrowthWorld(rate=1.0), world_seed=3)
     again = _again(truth)
     assert torch.equal(truth.ability, again.ability)
-    assert again.learning.rate == 1.0
+    assert again.kind.rate == 1.0
 
 
 def _again(truth: TrueLearners) -> TrueLearners:
@@ -268,4 +269,4 @@ def test_settings_that_cannot_work_are_refused(concepts: int, items: int, count:
 )
 def test_learning_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=next(iter(wrong))):
-        Learning(**wrong)
+        GrowthWorld(**wrong)
