@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import ParetoFront as ParetoFront
     from lpr_lightning.callbacks import PathSamples as PathSamples
     from lpr_lightning.callbacks import PathWriter as PathWriter
+    from lpr_lightning.callbacks import RankFidelity as RankFidelity
     from lpr_lightning.callbacks import ReliabilityDiagram as ReliabilityDiagram
     from lpr_lightning.callbacks import ResultsTable as ResultsTable
     from lpr_lightning.callbacks import StageProgressBar as StageProgressBar
@@ -103,6 +104,7 @@ _MODULES = {
     "ParetoFront": "callbacks",
     "PathSamples": "callbacks",
     "PathWriter": "callbacks",
+    "RankFidelity": "callbacks",
     "ReliabilityDiagram": "callbacks",
     "ResultsTable": "callbacks",
     "StageProgressBar": "callbacks",

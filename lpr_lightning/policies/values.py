@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.learning_effect import learning_effect
+from lpr_lightning.functional.masked_mean import masked_mean
 from lpr_lightning.policies.graph import PrerequisiteGraph
 from lpr_lightning.protocols import Environment, LearnerData, Standing
 from lpr_lightning.types import PAD, State
@@ -94,26 +96,20 @@ class ChainValue(SearchValue):
 
     def guide(self, environment: Environment, state: State, concept: Tensor) -> Tensor:
         """Return the mean over targets of mastery and credit."""
-        simulator, rows = environment.simulator, len(concept)
-        if not rows:
+        simulator, targets = environment.simulator, concept.shape[1]
+        if not len(concept):
             return state[0].new_zeros(0)
         ancestors = self.prerequisites.ancestors(simulator.num_concepts, concept.device)
         behind = ancestors[concept.clamp_min(0)] & (concept >= 0)[..., None]  # [B, M, N]
         needed = listed(behind.any(1))
-        mastery = simulator.mastery(state, torch.cat([concept, needed], 1).clamp_min(0)).view(
-            rows, -1, concept.shape[1] + needed.shape[1]
-        )
-        target, ancestor = mastery.split([concept.shape[1], needed.shape[1]], 2)  # [B, G, M], [B, G, K]
-        held = torch.nn.functional.logsigmoid(self.steepness * (ancestor - self.level))
-        counts = (
-            behind.gather(2, needed.clamp_min(0)[:, None].expand(-1, concept.shape[1], -1)) & (needed >= 0)[:, None]
-        )
-        chain = (0.5 * held @ counts.to(held).mT).exp()
-        counted = (concept >= 0)[:, None]
-        value = torch.where(counted, target + self.credit * (1 - target) * chain, 0.0).sum(2) / counted.sum(
-            2
-        ).clamp_min(1)
-        return value.flatten()
+        asked = torch.cat([concept, needed], 1).clamp_min(0)
+        mastery = simulator.mastery(state, asked).view(len(concept), -1, asked.shape[1])
+        target, ancestor = mastery.tensor_split([targets], 2)  # [B, G, M], [B, G, K]
+        among = behind.gather(2, needed.clamp_min(0)[:, None].expand(-1, targets, -1)) & (needed >= 0)[:, None]
+        held = logsigmoid(self.steepness * (ancestor - self.level))
+        chain = (0.5 * held @ among.to(held).mT).exp()
+        value = target + self.credit * (1 - target) * chain
+        return masked_mean(value, (concept >= 0)[:, None].expand_as(value), 2).flatten()
 
     def final(self, standing: Standing, before: Tensor) -> Tensor:
         """Return mean target mastery."""
