@@ -12,6 +12,7 @@ from foreign_module import (
     NUM_CONCEPTS,
     ForeignData,
     ForeignModule,
+    NoisyLadder,
     Stubborn,
     baselines,
     everyone,
@@ -41,7 +42,8 @@ def test_baselines_and_truth_are_logged(tmp_path: Path) -> None:
         assert logged[f"test/{name}/zpd"] == 0.25
         assert logged[f"test/{name}/sessions"] == 6
     assert "test/true_learning_effect" in logged
-    assert logged["test/search/learning_effect"] > logged["test/random/learning_effect"]
+    taught = rollout(NoisyLadder(NUM_CONCEPTS), Targets(), everyone(), baselines()[-1], request_draws(0, 0, everyone()))
+    assert logged["test/search/learning_effect"] == pytest.approx(float(effect(taught)), abs=1e-6)
 
 
 def logged_by(callback: Callback, module: LightningModule, data: ForeignData, folder: Path) -> dict[str, float]:
