@@ -119,7 +119,11 @@ def test_table_after_a_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     trainer.test(ForeignModule(), datamodule=ForeignData(), verbose=False)
     lines = capsys.readouterr().out.splitlines()
     rows = ["policy", "random", "random_targets", "dktrec", "search", "oracle"]  # twice, each below a heading
-    names = [line.split()[0] for line in lines if line.split() and line.split()[0] in rows and not {"reaches", "over"} & {*line.split()}]
+    names = [
+        line.split()[0]
+        for line in lines
+        if line.split() and line.split()[0] in rows and not {"reaches", "over"} & {*line.split()}
+    ]
     assert names == ["policy", *rows] * 2
     assert max(map(len, lines)) <= 100
     assert any("6 learners" in line for line in lines)

@@ -116,7 +116,7 @@ def test_negative_resamples_are_refused() -> None:
 
 
 def test_marks_targets_and_first_steps_by_hand() -> None:
-    """Two learners: .2 and .6 become .4 and .8 on targets 0 and 1; .5 becomes .9 on target 2. Hard: 1 of 2 both times."""
+    """.2 and .6 become .4 and .8 on targets 0 and 1 (hard: 1 of 2 both times); .5 becomes .9 on target 2."""
     rollout = made_rollout(
         torch.tensor([[0, 4, 1], [0, 2, -1]]),
         mastery_before=torch.tensor([[0.2, 0.6, 0.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.0]]),
