@@ -28,7 +28,7 @@ COLUMNS = {
     "hard\nmarks": "learning_effect_hard",
     "true effect": "true_learning_effect",
     "true,\nhard": "true_learning_effect_hard",
-    "share of\noracle": "true_share_of_oracle",
+    "of\noracle": "true_share_of_oracle",
     "policy over\nit in truth": "true_over",
     "on\ntarget": "on_target",
     "same\nfirst": "first_step_share",
@@ -187,7 +187,7 @@ def results_table(rows: Mapping[str, Figures], policy: str, columns: Mapping[str
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown = {title: key for title, key in columns.items() if any(key in figures for figures in rows.values())}
     paths = any("learning_effect" in figures for figures in rows.values())
     table.add_column("policy" if paths else "model", no_wrap=True)

@@ -129,7 +129,7 @@ def test_table_after_a_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert any("6 learners" in line for line in lines)
     assert "of search in the simulator" in "".join(lines)
     assert "of oracle in truth" in "".join(lines)
-    for title in ("true effect", "share of", "policy over", "target", "same"):
+    for title in ("true effect", "oracle", "policy over", "target", "same"):
         assert any(title in line for line in lines), title
 
 
