@@ -14,6 +14,7 @@ from lpr_lightning.callbacks.pareto_front import ParetoFront
 from lpr_lightning.callbacks.path_samples import PathSamples
 from lpr_lightning.callbacks.prediction_writers import MasteryWriter, PathWriter, PredictionWriter
 from lpr_lightning.callbacks.progress import StageProgressBar
+from lpr_lightning.callbacks.rank_fidelity import RankFidelity
 from lpr_lightning.callbacks.reliability_diagram import ReliabilityDiagram
 from lpr_lightning.callbacks.results_table import ResultsTable
 from lpr_lightning.callbacks.step_seed import StepSeed
@@ -33,6 +34,7 @@ __all__ = [
     "PathSamples",
     "PathWriter",
     "PredictionWriter",
+    "RankFidelity",
     "ReliabilityDiagram",
     "ResultsTable",
     "RolloutCallback",

@@ -24,7 +24,7 @@ from lpr_lightning.simulators.rollout import request_draws
 from lpr_lightning.simulators.rollout import rollout as teach
 from lpr_lightning.types import PathRequest, Rollout
 
-TRUE_FIGURES = ("learning_effect", "learning_effect_low", "learning_effect_high")
+TRUE_FIGURES = tuple(f"learning_effect{which}" for which in ("", "_low", "_high", "_soft", "_hard"))
 
 
 @runtime_checkable
@@ -39,6 +39,8 @@ class HasTruth(Protocol):
 
 class TrueEffect(RolloutCallback):
     """Lets the module teach learners of known truth, and logs `test/true_learning_effect` with its interval.
+
+    Beside it stand `true_learning_effect_soft` and `…_hard`, the same under both marks whatever the exam.
 
     A policy is trained and judged on a simulator fitted to logs; where the logs come from learners of known truth
     (`trainer.datamodule.truth`), this says what they would have learned in truth. A module that is a
@@ -96,7 +98,7 @@ class TrueFigures:
         self._metrics.update(marked(taught, self.exam))
 
     def compute(self) -> dict[str, Tensor]:
-        """Return `true_learning_effect` and its interval over all ranks; every rank must call it."""
+        """Return `true_learning_effect`, its interval, and both marks, over all ranks; every rank must call it."""
         figures = self._metrics.compute()
         return {f"true_{name}": figures[name] for name in TRUE_FIGURES}
 

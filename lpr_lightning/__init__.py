@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import ParetoFront as ParetoFront
     from lpr_lightning.callbacks import PathSamples as PathSamples
     from lpr_lightning.callbacks import PathWriter as PathWriter
+    from lpr_lightning.callbacks import RankFidelity as RankFidelity
     from lpr_lightning.callbacks import ReliabilityDiagram as ReliabilityDiagram
     from lpr_lightning.callbacks import ResultsTable as ResultsTable
     from lpr_lightning.callbacks import StageProgressBar as StageProgressBar
@@ -53,15 +54,25 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
+    from lpr_lightning.policies import AllActions as AllActions
     from lpr_lightning.policies import BeamSearch as BeamSearch
+    from lpr_lightning.policies import ChainValue as ChainValue
+    from lpr_lightning.policies import ClosureActions as ClosureActions
     from lpr_lightning.policies import DKTRec as DKTRec
+    from lpr_lightning.policies import ExamValue as ExamValue
     from lpr_lightning.policies import FixedPaths as FixedPaths
     from lpr_lightning.policies import GeneticSearch as GeneticSearch
     from lpr_lightning.policies import GreedySearch as GreedySearch
+    from lpr_lightning.policies import NearestTarget as NearestTarget
+    from lpr_lightning.policies import Oracle as Oracle
     from lpr_lightning.policies import Planned as Planned
+    from lpr_lightning.policies import PrerequisiteGraph as PrerequisiteGraph
+    from lpr_lightning.policies import PrerequisiteRule as PrerequisiteRule
     from lpr_lightning.policies import RandomPaths as RandomPaths
     from lpr_lightning.policies import RandomTargets as RandomTargets
     from lpr_lightning.policies import Replan as Replan
+    from lpr_lightning.policies import TargetActions as TargetActions
+    from lpr_lightning.policies import TargetsInTurn as TargetsInTurn
     from lpr_lightning.policies import follow_paths as follow_paths
     from lpr_lightning.simulators.actions import ConceptActions as ConceptActions
     from lpr_lightning.simulators.actions import QuestionActions as QuestionActions
@@ -97,6 +108,7 @@ _MODULES = {
     "ParetoFront": "callbacks",
     "PathSamples": "callbacks",
     "PathWriter": "callbacks",
+    "RankFidelity": "callbacks",
     "ReliabilityDiagram": "callbacks",
     "ResultsTable": "callbacks",
     "StageProgressBar": "callbacks",
@@ -125,15 +137,25 @@ _MODULES = {
     "IBGRPOPolicy": "models.ib_grpo",
     "MultiTaskLSTM": "models.multitask_lstm",
     "SimpleKT": "models.simple_kt",
+    "AllActions": "policies",
     "BeamSearch": "policies",
+    "ChainValue": "policies",
+    "ClosureActions": "policies",
     "DKTRec": "policies",
+    "ExamValue": "policies",
     "FixedPaths": "policies",
     "GeneticSearch": "policies",
     "GreedySearch": "policies",
+    "NearestTarget": "policies",
+    "Oracle": "policies",
     "Planned": "policies",
+    "PrerequisiteGraph": "policies",
+    "PrerequisiteRule": "policies",
     "RandomPaths": "policies",
     "RandomTargets": "policies",
     "Replan": "policies",
+    "TargetActions": "policies",
+    "TargetsInTurn": "policies",
     "follow_paths": "policies",
     "ConceptActions": "simulators.actions",
     "QuestionActions": "simulators.actions",

@@ -228,6 +228,11 @@ class LearnerData(Protocol):
         ...
 
     @property
+    def prerequisites(self) -> Tensor | None:
+        """Edges (needed, needing) between concepts, [E, 2] int64; None where the data set has none."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the source files and of every option that changes the data."""
         ...
@@ -258,10 +263,10 @@ class NewLearners(Protocol):
 
 @runtime_checkable
 class Connected(Protocol):
-    """A part of a model that needs more of the data than sizes, which it keeps in buffers."""
+    """A part of a model, or a policy, that needs more of the data than sizes; a module keeps it in buffers."""
 
     def connect(self, data: LearnerData) -> None:
-        """Take from the data what is needed; called as soon as the model is built."""
+        """Take from the data what is needed; called as soon as a model is built, or before policies are compared."""
         ...
 
 

@@ -20,11 +20,11 @@ from lpr_lightning.hparams import built_each, plain
 from lpr_lightning.policies.beam import GreedySearch
 from lpr_lightning.policies.genetic import GeneticSearch
 from lpr_lightning.policies.search import FoundPaths, Search
-from lpr_lightning.protocols import Environment, Examples
+from lpr_lightning.protocols import Environment, Examples, LearnerData
 from lpr_lightning.ranks import gathered, rank_and_world
 from lpr_lightning.types import PAD, PathRequest
 
-FORMAT = 2
+FORMAT = 3
 CHUNK = 64
 """Requests searched between two updates of the progress bar."""
 
@@ -66,6 +66,11 @@ class Demonstrations:
         """The searches that demonstrations come from."""
         usual: list[Search] = [GreedySearch(), GeneticSearch(population=24, generations=8, seeded_by_greedy=True)]
         return self.searches or usual
+
+    def connect(self, data: LearnerData) -> None:
+        """Let the searches take from the data what they need."""
+        for search in self.used:
+            search.connect(data)
 
     def find(self, environment: Environment, examples: Examples, data: object, device: torch.device) -> FoundPaths:
         """Return the demonstrations of all requests, `path` [E, D, L] and `effect` [E, D], on the CPU.

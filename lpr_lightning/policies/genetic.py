@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError, checked, checked_share
+from lpr_lightning.errors import SettingError
+from lpr_lightning.functional.learning_effect import learning_effect
 from lpr_lightning.policies.beam import GreedySearch
-from lpr_lightning.policies.search import FoundPaths, Learners, Search, fitness, step
+from lpr_lightning.policies.search import FoundPaths, Learners, Search, step
 from lpr_lightning.protocols import Environment, Standing
 from lpr_lightning.types import PAD, repeat_rows
 
@@ -19,9 +20,9 @@ from lpr_lightning.types import PAD, repeat_rows
 class GeneticSearch(Search):
     """Breeds paths: tournaments, single-point crossover, mutation, elites (the demonstrations of arXiv 2601.14686).
 
-    A path's fitness is its learning effect, ties broken by target mastery. The best distinct paths of all
-    generations are returned, not those of the last only. The paper gives the operators but no settings; all
-    numbers here are ours.
+    A path's fitness is what `value` says at its end: the learning effect, ties broken by target mastery. The best
+    distinct paths of all generations are returned, not those of the last only. The paper gives the operators but no
+    settings; all numbers here are ours.
 
     Args:
         population: paths of one learner.
@@ -32,6 +33,9 @@ class GeneticSearch(Search):
         elite: best paths that stay.
         seed: of the search's random numbers; equal requests then give equal paths, in any batch.
         seeded_by_greedy: put the greedy path into each first population, so that the result is never worse.
+        value: what is maximised; on the way it guides the greedy path alone.
+        candidates: which actions are tried.
+        answers: answers on the way, `likeliest` or `expected`.
         max_rows: states held at once; bounds memory.
         replan: search anew after each answer.
 
@@ -64,27 +68,29 @@ class GeneticSearch(Search):
             ("tournament", self.tournament, 1),
             ("elite", self.elite, 0),
         ):
-            checked(name, value, least)
+            if value < least:
+                raise SettingError(name, value, f"a whole number of at least {least}")
         if self.elite >= self.population:
             raise SettingError("elite", self.elite, f"fewer than the population ({self.population})")
         for name, share in (("crossover", self.crossover), ("mutation", self.mutation)):
-            checked_share(name, share or 0.0)
+            if share is not None and not 0 <= share <= 1:
+                raise SettingError(name, share, "a probability from 0 to 1")
 
-    def rows_per_learner(self, num_actions: int) -> int:
+    def rows_per_learner(self, num_candidates: int) -> int:
         """Return the size of the population."""
         return self.population
 
     def find(self, environment: Environment, learners: Learners, top: int) -> FoundPaths:
         """Return the best distinct paths of all generations."""
-        count, length = len(environment.simulator.actions), learners.length
-        path = Draws.of(self.seed, -1, learners.row).integers(count, self.population, length)
+        length = learners.length
+        path = _drawn(learners, Draws.of(self.seed, -1, learners.row), self.population)
         if self.seeded_by_greedy:
-            greedy = GreedySearch(max_rows=self.max_rows).find(environment, learners, 1)
-            path[:, 0] = greedy.path[:, 0]
+            greedy = GreedySearch(value=self.value, answers=self.answers, max_rows=self.max_rows)
+            path[:, 0] = greedy.find(environment, learners, 1).path[:, 0]
         value, effect = self.evaluate(environment, learners, path)
         best = _distinct(path, value, effect, top)
         for number in range(self.generations):
-            child = self._breed(path, value, count, Draws.of(self.seed, number, learners.row))
+            child = self._breed(path, value, learners, Draws.of(self.seed, number, learners.row))
             child_value, child_effect = self.evaluate(environment, learners, child)
             elite = value.topk(self.elite, dim=1).indices
             path = torch.cat([path.gather(1, elite[..., None].expand(-1, -1, length)), child], 1)
@@ -100,11 +106,12 @@ class GeneticSearch(Search):
         batch, count, length = path.shape
         state, flat = repeat_rows(learners.state, count), path.reshape(batch * count, length)
         for number in range(length):
-            state = step(environment.simulator, state, flat[:, number])
+            state = step(environment.simulator, state, flat[:, number], self.answers)
         standing = environment.goal.assess(environment.simulator, state, learners.concept)
-        return fitness(Standing(*(part.view(batch, count) for part in standing)), learners.before[:, None])
+        standing, before = Standing(*(part.view(batch, count) for part in standing)), learners.before[:, None]
+        return self.value.final(standing, before), learning_effect(before, standing.score, standing.best)
 
-    def _breed(self, path: Tensor, value: Tensor, num_actions: int, draws: Draws) -> Tensor:
+    def _breed(self, path: Tensor, value: Tensor, learners: Learners, draws: Draws) -> Tensor:
         """Return the next generation's children, [B, population - elite, L]."""
         size, length = path.shape[1:]
         count = size - self.elite
@@ -116,8 +123,15 @@ class GeneticSearch(Search):
         point = torch.where(draws.at(2).uniform(count, 1) < self.crossover, point, length)
         child = torch.where(torch.arange(length, device=path.device) < point, first, second)
         mutation = 1 / length if self.mutation is None else self.mutation
-        fresh = draws.at(3).integers(num_actions, count, length)
+        fresh = _drawn(learners, draws.at(3), count)
         return torch.where(draws.at(4).uniform(count, length) < mutation, fresh, child)
+
+
+def _drawn(learners: Learners, draws: Draws, count: int) -> Tensor:
+    """Return `count` paths of each learner, drawn evenly from what may be taken, [B, count, L]."""
+    allowed = (learners.candidate >= 0).sum(1)[:, None, None]
+    place = draws.integers(allowed, count, learners.length)
+    return learners.candidate.gather(1, place.flatten(1)).view_as(place)
 
 
 def _distinct(path: Tensor, value: Tensor, effect: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:

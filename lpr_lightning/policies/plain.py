@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
+from lpr_lightning.errors import SettingError
+from lpr_lightning.policies.candidates import TargetActions
 from lpr_lightning.policies.search import success
 from lpr_lightning.protocols import Act, Environment
 from lpr_lightning.types import PathRequest, State
@@ -68,13 +70,8 @@ class RandomTargets(RandomPaths):
 
     def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
         """Draw the next action on one of the goal's concepts."""
-        simulator = environment.simulator
-        wanted = torch.zeros(len(concept), simulator.num_concepts + 1, dtype=torch.bool, device=concept.device)
-        wanted = wanted.scatter(1, concept + 1, True)
-        wanted[:, 0] = False
-        every = torch.arange(len(simulator.actions), device=concept.device)
-        allowed = wanted[:, simulator.actions.at(every).concept + 1].any(2)
-        return Act(self._draws(state).pick((allowed | ~allowed.any(1, keepdim=True)).float()))
+        allowed = TargetActions().allowed(environment, state, concept)
+        return Act(self._draws(state).pick(allowed.float()))
 
 
 @dataclass(frozen=True)
@@ -107,3 +104,37 @@ class DKTRec:
         """Let the model observe the answers."""
         simulator = environment.simulator
         return simulator.observe(state, simulator.actions.at(action), correct)
+
+
+@dataclass(frozen=True)
+class NearestTarget(DKTRec):
+    """Recommends, step by step, the action on a target whose predicted success is nearest to a level.
+
+    Differs from `DKTRec` in that it stays with the goal's concepts (all actions where it has none).
+
+    Args:
+        level: predicted success that is aimed at.
+
+    Raises:
+        SettingError: `level` is not in [0, 1].
+
+    >>> from lpr_lightning.goals import Targets
+    >>> from lpr_lightning.simulators.ladder import Ladder
+    >>> from lpr_lightning.simulators.rollout import rollout
+    >>> ladder = Ladder(3, gain=0.4)
+    >>> rollout(ladder, Targets(), ladder.request(targets=[[0, 2]], length=3), NearestTarget()).action
+    tensor([[0, 0, 0]])
+    """
+
+    level: float = 0.6
+    name = "nearest_target"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.level <= 1:
+            raise SettingError("level", self.level, "a probability from 0 to 1")
+
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        """Return the action on a target nearest to the level."""
+        allowed = TargetActions().allowed(environment, state, concept)
+        away = (success(environment.simulator, state) - self.level).abs()
+        return Act(away.masked_fill(~allowed, torch.inf).argmin(1))

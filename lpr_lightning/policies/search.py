@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import checked
-from lpr_lightning.functional.learning_effect import learning_effect
+from lpr_lightning.errors import SettingError
+from lpr_lightning.policies.candidates import AllActions, Candidates
 from lpr_lightning.policies.planned import follow, start_of, went_on
-from lpr_lightning.protocols import Act, Environment, Simulator, Standing
+from lpr_lightning.policies.values import ExamValue, SearchValue, listed
+from lpr_lightning.protocols import Act, Connected, Environment, LearnerData, Simulator
 from lpr_lightning.simulators.actions import ConceptActions
 from lpr_lightning.types import PAD, PathRequest, State, select_rows
 
-PASSED_WEIGHT = 0.3
-TIE_BREAK = 1e-3
+Expectation = Literal["likeliest", "expected"]
 
 
 class FoundPaths(NamedTuple):
@@ -34,13 +34,17 @@ class FoundPaths(NamedTuple):
 
 @dataclass(frozen=True)
 class Learners:
-    """Learners about to start paths of one `length`: their states, goal's concepts [B, M], exam scores, rows [B]."""
+    """Learners about to start paths of one `length`: their states, goal's concepts [B, M], exam scores, rows [B].
+
+    `candidate` [B, C] int64: the actions that may be taken, -1 behind the last.
+    """
 
     state: State
     concept: Tensor
     before: Tensor
     row: Tensor
     length: int
+    candidate: Tensor
 
     def __len__(self) -> int:
         return self.concept.shape[0]
@@ -50,33 +54,48 @@ class Learners:
 class Search(ABC):
     """Base class of searches: reads every history once, then searches a bounded number of learners at a time.
 
-    Paths have exactly the wanted length of their request. Answers on the way are the model's likeliest ones where it
-    answers at random.
+    Paths have exactly the wanted length of their request.
 
     Args:
+        value: what is maximised on the way and at the end.
+        candidates: which actions are tried; chosen once, when the search begins.
+        answers: answers on the way: `likeliest` as the simulator responds, where it draws them the likeliest;
+            `expected`: the probability of success itself, as a soft answer.
         max_rows: states held at once; bounds memory and changes no path.
         replan: search anew after each answer that the learner gave, for what is left of the path; otherwise the path
             that was found at the beginning is followed to its end.
 
     Raises:
-        SettingError: `max_rows` is below 1.
+        SettingError: `max_rows` is below 1, or `answers` is unknown.
     """
 
+    value: SearchValue = field(default_factory=ExamValue)
+    candidates: Candidates = field(default_factory=AllActions)
+    answers: Expectation = "likeliest"
     max_rows: int = 4096
     replan: bool = False
 
     name = "search"
 
     def __post_init__(self) -> None:
-        checked("max_rows", self.max_rows, 1, advice="4096 suits a CPU")
+        if self.max_rows < 1:
+            raise SettingError("max_rows", self.max_rows, "a whole number above 0", "4096 suits a CPU")
+        if self.answers not in get_args(Expectation):
+            raise SettingError("answers", self.answers, "likeliest or expected")
+
+    def connect(self, data: LearnerData) -> None:
+        """Let value and candidates take from the data what they need."""
+        for part in (self.value, self.candidates):
+            if isinstance(part, Connected):
+                part.connect(data)
 
     @abstractmethod
     def find(self, environment: Environment, learners: Learners, top: int) -> FoundPaths:
         """Return up to `top` distinct paths of each learner, best first."""
 
     @abstractmethod
-    def rows_per_learner(self, num_actions: int) -> int:
-        """Return how many states one learner takes while being searched for."""
+    def rows_per_learner(self, num_candidates: int) -> int:
+        """Return how many states one learner takes while being searched for, given how many actions may be taken."""
 
     def begin(self, environment: Environment, request: PathRequest) -> State:
         """Return the paths found, or the states to search from."""
@@ -111,20 +130,25 @@ class Search(ABC):
         self, environment: Environment, state: State, concept: Tensor, length: Tensor, row: Tensor, top: int
     ) -> FoundPaths:
         """Return the `top` best distinct paths of `length` [B] from states onwards, for the concepts [B, M]."""
-        checked("top", top, 1)
+        if top < 1:
+            raise SettingError("top", top, "a whole number above 0")
         lengths = sorted(set(length.tolist()))
         path = length.new_full((len(length), top, max(lengths, default=0)), PAD)
         effect = torch.full((len(length), top), -torch.inf, device=path.device)
         if not len(length):
             return FoundPaths(path, effect)
         before = environment.goal.assess(environment.simulator, state, concept).score
-        chunk = max(1, self.max_rows // self.rows_per_learner(len(environment.simulator.actions)))
+        candidate = listed(self.candidates.allowed(environment, state, concept))
+        chunk = max(1, self.max_rows // self.rows_per_learner(candidate.shape[1]))
         for steps in lengths:
             if steps < 1:
                 effect[length == steps, 0] = 0.0
                 continue
             for rows in (length == steps).nonzero().squeeze(1).split(chunk):
-                learners = Learners(select_rows(state, rows), concept[rows], before[rows], row[rows], steps)
+                widest = int((candidate[rows] >= 0).sum(1).max())
+                learners = Learners(
+                    select_rows(state, rows), concept[rows], before[rows], row[rows], steps, candidate[rows, :widest]
+                )
                 found = self.find(environment, learners, top)
                 path[rows, : found.path.shape[1], :steps] = found.path
                 effect[rows, : found.path.shape[1]] = found.effect
@@ -139,28 +163,10 @@ def success(simulator: Simulator, state: State) -> Tensor:
     return simulator.predict(state, simulator.actions.at(every))
 
 
-def step(simulator: Simulator, state: State, action: Tensor) -> State:
-    """Return the states after the likeliest answers to actions, [B], or [B, A] for B * A states."""
+def step(simulator: Simulator, state: State, action: Tensor, answers: Expectation = "likeliest") -> State:
+    """Return the states after expected or likeliest answers to actions, [B], or [B, A] for B * A states."""
     asked = simulator.actions.at(action)
-    return simulator.practise(state, asked, simulator.respond(simulator.predict(state, asked), None))
-
-
-def search_value(standing: Standing) -> Tensor:
-    """Return mean mastery of the goal's concepts plus 0.3 times the share of the exam passed; guides a search.
-
-    >>> search_value(Standing(torch.tensor([0.5]), torch.tensor([1.0]), torch.tensor([2.0])))
-    tensor([0.6500])
-    """
-    return standing.mastery + PASSED_WEIGHT * standing.score / standing.best.clamp_min(1.0)
-
-
-def fitness(standing: Standing, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what ranks whole paths, and their learning effect: the first is the second plus a small tie-break.
-
-    The tie-break is a thousandth of `search_value`, less than one target counts even among 500.
-
-    >>> fitness(Standing(torch.tensor([0.5]), torch.tensor([1.0]), torch.tensor([2.0])), torch.tensor([0.0]))
-    (tensor([0.5006]), tensor([0.5000]))
-    """
-    effect = learning_effect(before, standing.score, standing.best)
-    return effect + TIE_BREAK * search_value(standing), effect
+    probability = simulator.predict(state, asked)
+    return simulator.practise(
+        state, asked, probability if answers == "expected" else simulator.respond(probability, None)
+    )

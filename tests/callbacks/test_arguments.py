@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 
 from lpr_lightning import callbacks
 from lpr_lightning.errors import SettingError
-from lpr_lightning.policies import RandomPaths
+from lpr_lightning.policies import Oracle, RandomPaths
 
 BAD: list[tuple[str, Callable[[], Callback]]] = [
     ("stages", lambda: callbacks.ParetoFront(stages=["train"])),  # type: ignore[list-item]
@@ -20,6 +20,10 @@ BAD: list[tuple[str, Callable[[], Callback]]] = [
     ("samples", lambda: callbacks.PathSamples(samples=-1)),
     ("policies", lambda: callbacks.CompareBaselines([RandomPaths(0), RandomPaths(1)])),
     ("policies", lambda: callbacks.CompareBaselines([object()])),  # type: ignore[list-item]
+    ("policies", lambda: callbacks.CompareBaselines([Oracle()])),
+    ("paths", lambda: callbacks.RankFidelity(paths=4)),
+    ("learners", lambda: callbacks.RankFidelity(learners=0)),
+    ("draws", lambda: callbacks.RankFidelity(draws=0)),
     ("name", lambda: callbacks.MetricsJson("runs/metrics.json")),
     ("name", lambda: callbacks.PathWriter("")),
     ("name", lambda: callbacks.MasteryWriter("a/b")),

@@ -12,6 +12,7 @@ from foreign_module import (
     NUM_CONCEPTS,
     ForeignData,
     ForeignModule,
+    NoisyLadder,
     Stubborn,
     baselines,
     everyone,
@@ -22,11 +23,14 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
 
 from lpr_lightning.callbacks import CompareBaselines, TrueEffect
+from lpr_lightning.callbacks.compare_baselines import OWN_FIGURES, default_policies
+from lpr_lightning.callbacks.true_effect import Asked
+from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import HardExam, SoftExam, Targets
-from lpr_lightning.policies import DKTRec, follow_paths
-from lpr_lightning.protocols import Act, Environment, Simulator
+from lpr_lightning.policies import ChainValue, ClosureActions, DKTRec, Oracle, PrerequisiteGraph, follow_paths
+from lpr_lightning.protocols import Act, Environment, LearnerData, Policy, Simulator
 from lpr_lightning.simulators.actions import QuestionActions
 from lpr_lightning.simulators.rollout import request_draws, rollout
 from lpr_lightning.types import PathRequest, Rollout, State, TensorData
@@ -41,7 +45,8 @@ def test_baselines_and_truth_are_logged(tmp_path: Path) -> None:
         assert logged[f"test/{name}/zpd"] == 0.25
         assert logged[f"test/{name}/sessions"] == 6
     assert "test/true_learning_effect" in logged
-    assert logged["test/search/learning_effect"] > logged["test/random/learning_effect"]
+    taught = rollout(NoisyLadder(NUM_CONCEPTS), Targets(), everyone(), baselines()[-1], request_draws(0, 0, everyone()))
+    assert logged["test/search/learning_effect"] == pytest.approx(float(effect(taught)), abs=1e-6)
 
 
 def logged_by(callback: Callback, module: LightningModule, data: ForeignData, folder: Path) -> dict[str, float]:
@@ -157,3 +162,101 @@ def test_baselines_need_a_request(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, [CompareBaselines(baselines(), stages=["val"])])
     with pytest.raises(SettingError, match="request"):
         trainer.validate(WithoutRequest(), datamodule=ForeignData())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookingOracle(Oracle):
+    """Notes which model it may look into."""
+
+    models: list[Simulator] = field(default_factory=list)
+
+    def begin(self, environment: Environment, request: PathRequest) -> State:
+        self.models.append(environment.simulator)
+        return super().begin(environment, request)
+
+
+def true_effects(policy: Policy, model: Simulator) -> Tensor:
+    """Return what a policy teaches each true learner."""
+    request = everyone()
+    draws = request_draws(0, 0, request)
+    taught = rollout(true_ladder(), Targets(SoftExam()), request, policy, draws, model=model)
+    return (taught.score_after - taught.score_before) / (taught.score_max - taught.score_before)
+
+
+def test_the_oracle_alone_looks_into_the_truth_and_teaches_nobody_else(tmp_path: Path) -> None:
+    rungs = PrerequisiteGraph([(rung, rung + 1) for rung in range(NUM_CONCEPTS - 1)])
+    value, candidates = ChainValue(prerequisites=rungs), ClosureActions(1.0, rungs)
+    oracle = LookingOracle(value=value, candidates=candidates, answers="likeliest")  # of wrong answers nobody learns
+    module, data = ForeignModule(), ForeignData()
+    logged = logged_by(CompareBaselines([DKTRec()], oracle=oracle), module, data, tmp_path)
+    assert len(oracle.models) == 2
+    assert all(isinstance(model, Asked) for model in oracle.models)
+    same = Oracle(value=value, candidates=candidates, answers="likeliest")
+    expected = true_effects(same, true_ladder()).mean()
+    assert logged["test/oracle/true_learning_effect"] == pytest.approx(float(expected), abs=1e-6)
+    figures = {key.split("/")[2] for key in logged if key.startswith("test/oracle/")}
+    marks = {f"true_learning_effect{which}" for which in ("", "_low", "_high", "_soft", "_hard")}
+    assert figures == {*marks, "true_share_of_oracle", "true_over", "true_over_error"}
+
+
+def test_shares_of_the_oracle_and_paired_differences_by_hand(tmp_path: Path) -> None:
+    module = Stubborn()
+    logged = logged_by(CompareBaselines([DKTRec()]), module, ForeignData(), tmp_path)
+    own, other = true_effects(module, module.simulator), true_effects(DKTRec(), module.simulator)
+    best = true_effects(Oracle(), true_ladder()).mean()
+    difference = own - other
+    expected = {
+        "test/true_share_of_oracle": own.mean() / best,
+        "test/dktrec/true_share_of_oracle": other.mean() / best,
+        "test/oracle/true_share_of_oracle": torch.ones(()),
+        "test/dktrec/true_over": difference.mean(),
+        "test/dktrec/true_over_error": difference.std() / 6**0.5,
+    }
+    for key, value in expected.items():
+        assert logged[key] == pytest.approx(float(value), abs=1e-6), key
+
+
+def test_marks_targets_and_first_steps_of_everybody(tmp_path: Path) -> None:
+    module, request = Stubborn(), everyone()
+    logged = logged_by(CompareBaselines(), module, ForeignData(), tmp_path)
+    own = module.taught(request)
+    on_target = own.targets.gather(1, own.action)
+    assert logged["test/on_target"] == pytest.approx(float(on_target.float().mean()))
+    assert logged["test/first_step_share"] == 1.0
+    assert logged["test/learning_effect_hard"] == pytest.approx(float(effect(own)), abs=1e-6)
+    gained = ((own.mastery_after - own.mastery_before) * own.targets).sum(1)
+    missing = ((1 - own.mastery_before) * own.targets).sum(1)
+    assert logged["test/learning_effect_soft"] == pytest.approx(float((gained / missing).mean()), abs=1e-6)
+    assert logged["test/targets_in_turn/on_target"] == logged["test/random_targets/on_target"] == 1.0
+    assert logged["test/targets_in_turn/first_step_share"] == pytest.approx(2 / 6)
+    names = {key.split("/")[1] for key in logged if key.count("/") == 2}
+    assert names == {policy.name for policy in (*default_policies(), Oracle())}
+    for name in names - {"oracle"}:
+        assert {f"test/{name}/{figure}" for figure in OWN_FIGURES} <= set(logged)
+        assert {f"test/{name}/true_learning_effect_{mark}" for mark in ("soft", "hard")} <= set(logged)
+
+
+@dataclass(frozen=True)
+class Joining(DKTRec):
+    """Notes the data that it was connected to."""
+
+    data: list[LearnerData] = field(default_factory=list)
+
+    def connect(self, data: LearnerData) -> None:
+        self.data.append(data)
+
+
+def test_policies_are_connected_to_data_of_learners(tmp_path: Path) -> None:
+    policy, foreign = Joining(), Joining()
+    data = SyntheticLearners(num_concepts=NUM_CONCEPTS, num_learners=20, cache_dir=str(tmp_path))
+    data.setup("fit")
+    callback = CompareBaselines([policy])
+    trainer = make_trainer(tmp_path, [callback])
+    vars(trainer)["datamodule"] = data
+    callback.setup(trainer, ForeignModule(), "test")
+    assert policy.data == [data]
+    graph = callback.oracle.candidates
+    assert isinstance(graph, ClosureActions)
+    assert torch.equal(graph.prerequisites.needs(NUM_CONCEPTS, torch.device("cpu")), data.truth.needs)
+    logged_by(CompareBaselines([foreign]), ForeignModule(), ForeignData(), tmp_path)
+    assert not foreign.data

@@ -118,11 +118,19 @@ def test_table_after_a_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     trainer = make_trainer(tmp_path, [CompareBaselines(baselines()), TrueEffect(), ResultsTable()])
     trainer.test(ForeignModule(), datamodule=ForeignData(), verbose=False)
     lines = capsys.readouterr().out.splitlines()
-    rows = ("policy", "random", "random_targets", "search")
-    names = [line.split()[0] for line in lines if line.split() and line.split()[0] in rows]
-    assert names == ["policy", *rows]
+    rows = ["policy", "random", "random_targets", "dktrec", "search", "oracle"]  # twice, each below a heading
+    names = [
+        line.split()[0]
+        for line in lines
+        if line.split() and line.split()[0] in rows and not {"reaches", "over"} & {*line.split()}
+    ]
+    assert names == ["policy", *rows] * 2
     assert max(map(len, lines)) <= 100
     assert any("6 learners" in line for line in lines)
+    assert "of search in the simulator" in "".join(lines)
+    assert "of oracle in truth" in "".join(lines)
+    for title in ("true effect", "oracle", "policy over", "target", "same"):
+        assert any(title in line for line in lines), title
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

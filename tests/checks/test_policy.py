@@ -12,12 +12,27 @@ from lpr_lightning.checks import BrokenRule, check_policy
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import Targets
-from lpr_lightning.policies import BeamSearch, DKTRec, GeneticSearch, GreedySearch, RandomPaths, RandomTargets
+from lpr_lightning.policies import (
+    BeamSearch,
+    ChainValue,
+    ClosureActions,
+    DKTRec,
+    GeneticSearch,
+    GreedySearch,
+    NearestTarget,
+    Oracle,
+    PrerequisiteGraph,
+    PrerequisiteRule,
+    RandomPaths,
+    RandomTargets,
+    TargetsInTurn,
+)
 from lpr_lightning.protocols import Act, Environment, Policy
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.types import PathRequest, State
 
 LADDER = Ladder(4, gain=0.3)
+GRAPH = PrerequisiteGraph([(0, 1), (1, 2), (2, 3)])
 
 
 def environment() -> Environment:
@@ -140,6 +155,10 @@ class MindsEnded(Sampler):
         RandomPaths(),
         RandomTargets(),
         DKTRec(),
+        TargetsInTurn(),
+        NearestTarget(),
+        PrerequisiteRule(prerequisites=GRAPH),
+        Oracle(4, value=ChainValue(prerequisites=GRAPH), candidates=ClosureActions(prerequisites=GRAPH)),
         GreedySearch(),
         GreedySearch(replan=True),
         BeamSearch(width=2),

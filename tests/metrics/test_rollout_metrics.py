@@ -54,6 +54,10 @@ def test_matches_numpy() -> None:
         "path_diversity": np.mean([len(set(path)) / len(path) if path else 0 for path in paths]),
         "path_length": np.mean([len(path) for path in paths]),
         "sessions": learnable.sum(),
+        "on_target": 1.0,
+        "first_step_share": max(np.bincount([path[0] for path in paths if path])) / sum(map(bool, paths)),
+        "learning_effect_soft": 5 / 4,  # `made_rollout`: five concepts from mastery 0 to 1, here of a best score of 4
+        "learning_effect_hard": 5 / 4,
     }
     for key, value in expected.items():
         assert got[key] == pytest.approx(float(value), abs=1e-5), key
@@ -109,3 +113,34 @@ def test_no_bootstrap_gives_the_mean() -> None:
 def test_negative_resamples_are_refused() -> None:
     with pytest.raises(SettingError, match="bootstrap"):
         RolloutMetrics(bootstrap=-1)
+
+
+def test_marks_targets_and_first_steps_by_hand() -> None:
+    """.2 and .6 become .4 and .8 on targets 0 and 1 (hard: 1 of 2 both times); .5 becomes .9 on target 2."""
+    rollout = made_rollout(
+        torch.tensor([[0, 4, 1], [0, 2, -1]]),
+        mastery_before=torch.tensor([[0.2, 0.6, 0.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.0]]),
+        mastery_after=torch.tensor([[0.4, 0.8, 1.0, 1.0, 1.0], [1.0, 1.0, 0.9, 1.0, 1.0]]),
+        targets=torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=torch.bool),
+    )
+    got = computed(rollout)
+    assert got["learning_effect_soft"] == pytest.approx((0.4 / 1.2 + 0.4 / 0.5) / 2)
+    assert got["learning_effect_hard"] == 0
+    assert got["on_target"] == pytest.approx(3 / 5)
+    assert got["first_step_share"] == 1
+    other = replace(rollout, action=rollout.action.flip(0))
+    assert computed(other)["first_step_share"] == 1
+    apart = made_rollout(torch.tensor([[3], [2], [3]]), concept=torch.tensor([[[3, 0]], [[2, -1]], [[3, 0]]]))
+    assert computed(apart)["first_step_share"] == pytest.approx(2 / 3)
+    targets = torch.eye(3, 5, dtype=torch.bool)  # the third learner's target is 2
+    assert computed(replace(apart, targets=targets))["on_target"] == pytest.approx(1 / 3)
+
+
+def test_rollouts_without_mastery_have_no_marks() -> None:
+    rollout = made_rollout(torch.tensor([[0], [1]]))
+    bare = replace(rollout, mastery_before=torch.empty(2, 0), mastery_after=torch.empty(2, 0))
+    got = computed(bare)
+    assert got["learning_effect_soft"] == got["learning_effect_hard"] == 0
+    assert got["learning_effect"] == computed(rollout)["learning_effect"]
+    both = computed(bare, rollout)
+    assert both["learning_effect_soft"] == computed(rollout)["learning_effect_soft"]

@@ -8,9 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import ConceptGoal, Targets
 from lpr_lightning.hparams import built, plain
-from lpr_lightning.policies import BeamSearch, DKTRec, GeneticSearch, GreedySearch, RandomPaths, RandomTargets
+from lpr_lightning.policies import (
+    BeamSearch,
+    ClosureActions,
+    DKTRec,
+    GeneticSearch,
+    GreedySearch,
+    NearestTarget,
+    Oracle,
+    PrerequisiteGraph,
+    PrerequisiteRule,
+    RandomPaths,
+    RandomTargets,
+    TargetsInTurn,
+)
 from lpr_lightning.protocols import Policy
 from lpr_lightning.simulators.actions import QuestionActions
 from lpr_lightning.simulators.ladder import Ladder
@@ -22,6 +36,10 @@ POLICIES: list[Policy] = [
     RandomPaths(),
     RandomTargets(),
     DKTRec(),
+    TargetsInTurn(),
+    NearestTarget(level=0.7),
+    PrerequisiteRule(0.5, PrerequisiteGraph([(0, 1), (1, 3)])),
+    Oracle(width=3, candidates=ClosureActions(0.9, PrerequisiteGraph([(0, 1)]))),
     GreedySearch(),
     BeamSearch(width=2),
     GeneticSearch(population=4, generations=1),
@@ -96,3 +114,21 @@ def test_dktrec_takes_the_probability_nearest_one_half_at_each_step() -> None:
         asked = ladder.actions.at(concept)
         state = ladder.practise(state, asked, ladder.respond(ladder.predict(state, asked), None))
     assert paths(DKTRec(), ladder, request).tolist() == [expected]
+
+
+def test_the_nearest_target_is_nearest_to_the_level_after_the_answers_so_far() -> None:
+    ladder = Ladder(3, gain=0.3)
+    request = ladder.request(targets=[[1, 2]], length=6)
+    state, expected = ladder.start(request), []
+    for _ in range(6):
+        success = ladder.mastery(state)[0].tolist()
+        concept = torch.tensor([min((1, 2), key=lambda one: abs(success[one] - 0.4))])
+        expected.append(int(concept))
+        asked = ladder.actions.at(concept)
+        state = ladder.practise(state, asked, ladder.respond(ladder.predict(state, asked), None))
+    assert paths(NearestTarget(level=0.4), ladder, request).tolist() == [expected]
+
+
+def test_levels_are_probabilities() -> None:
+    with pytest.raises(SettingError, match="level"):
+        NearestTarget(level=1.5)

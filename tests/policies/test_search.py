@@ -74,7 +74,7 @@ def exhaustive(simulator: Ladder, request: PathRequest, length: int) -> Tensor:
 
 @pytest.mark.parametrize(
     "search",
-    [BeamSearch(width=64), BeamSearch(width=64, candidates=4), GeneticSearch(population=48, generations=30)],
+    [BeamSearch(width=64), BeamSearch(width=64, tried=4), GeneticSearch(population=48, generations=30)],
 )
 def test_reaches_the_exhaustive_optimum(search: Search) -> None:
     simulator, request = Mixer(), mixed_requests()
@@ -124,7 +124,7 @@ def test_paths_end_at_the_wanted_length(search: Search) -> None:
         assert search.search(environment(simulator), request.select(index)).path.shape == shape
 
 
-@pytest.mark.parametrize("search", [BeamSearch(width=3), BeamSearch(width=3, candidates=2), GreedySearch()])
+@pytest.mark.parametrize("search", [BeamSearch(width=3), BeamSearch(width=3, tried=2), GreedySearch()])
 def test_rows_held_at_once_change_nothing(search: Search) -> None:
     simulator, request = Mixer(), mixed_requests()
     whole = search.search(environment(simulator), request, top=2)
@@ -143,7 +143,7 @@ def test_greedy_is_beam_of_width_one_and_takes_the_best_next_step() -> None:
     "search",
     [
         BeamSearch(width=3),
-        BeamSearch(width=3, candidates=2),
+        BeamSearch(width=3, tried=2),
         GreedySearch(),
         GeneticSearch(6, 3, seeded_by_greedy=True),
     ],
@@ -248,7 +248,7 @@ def test_genetic_settings_are_checked(name: str, value: float) -> None:
         GeneticSearch(**{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["width", "candidates", "max_rows"])
+@pytest.mark.parametrize("name", ["width", "tried", "max_rows"])
 def test_beam_settings_are_checked(name: str) -> None:
     with pytest.raises(SettingError, match=name):
         BeamSearch(**{name: 0})  # type: ignore[arg-type]
