@@ -8,13 +8,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.callbacks.compare_baselines import connect_policies
 from lpr_lightning.callbacks.evaluation import RolloutCallback, Stage
 from lpr_lightning.callbacks.module_parts import episodes_of
 from lpr_lightning.callbacks.true_effect import marked, needed_request, true_learners
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.bootstrap import bootstrap_mean_interval
 from lpr_lightning.functional.rank_fidelity import rank_fidelity, rank_fidelity_defined
 from lpr_lightning.goals import SoftExam

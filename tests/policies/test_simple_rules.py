@@ -129,7 +129,7 @@ def test_every_action_is_allowed_for_goals_that_change(policy: Policy) -> None:
 def test_the_rule_sees_the_answers_and_climbs_question_by_question() -> None:
     learners = TrueLearners(num_concepts=5, num_items=10, num_learners=2)
     learners.action_set = bank([[item % 5] for item in range(10)])
-    rule = PrerequisiteRule(prerequisites=PrerequisiteGraph(learners.prerequisites.tolist()))
+    rule = PrerequisiteRule(prerequisites=PrerequisiteGraph(learners.world.prerequisites.tolist()))
     taught = rollout(learners, Targets(), request([[4], [2]], [[], []], 5, 10), rule)
     levels = taught.concept[0, :, 0].tolist()
     assert levels[0] < 4

@@ -43,7 +43,7 @@ def world() -> TrueLearners:
 
 
 def graph() -> PrerequisiteGraph:
-    return PrerequisiteGraph(world().prerequisites.tolist())
+    return PrerequisiteGraph(world().world.prerequisites.tolist())
 
 
 def requests(rows: int = 12, length: int = LENGTH) -> PathRequest:
@@ -75,7 +75,7 @@ def expected_effects(request: PathRequest, path: Tensor) -> Tensor:
 def chain(mastery: list[float], targets: list[int], credit: float, steepness: float, level: float) -> float:
     behind: dict[int, set[int]] = {one: set() for one in range(CONCEPTS)}
     for _ in range(CONCEPTS):
-        for before, after in world().prerequisites.tolist():
+        for before, after in world().world.prerequisites.tolist():
             behind[after] |= {before} | behind[before]
     total = 0.0
     for target in targets:
