@@ -239,6 +239,11 @@ class LearnerData(Protocol):
         ...
 
     @property
+    def prerequisites(self) -> Tensor | None:
+        """Edges (before, after) between concepts, [E, 2] int64, or None where the data set has none."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the source files and of every option that changes the data."""
         ...
