@@ -28,7 +28,7 @@ class GrowthTracer(TracerModule):
     Args:
         num_concepts: number of concepts of the data.
         gate: let growth on a concept through only as far as its prerequisites hold.
-        penalty: weight of the summed squared differences between the concepts' learning rates.
+        penalty: weight of the net's penalty in the loss.
         iterations: of L-BFGS on each batch.
 
     Raises:

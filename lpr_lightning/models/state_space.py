@@ -25,7 +25,8 @@ class StateSpaceGrowth(GrowthTracer):
         num_concepts: number of concepts; the command line fills it in from the data.
         factors: of the correlation between concepts.
         gate: let growth on a concept through only as far as its prerequisites hold.
-        penalty: weight of the summed squared differences between the concepts' learning rates.
+        penalty: weight of the summed squared differences between the concepts' weights, and of the shared numbers from
+            their start.
         iterations: of L-BFGS on each batch; few, so that validation sees when it goes too far.
 
     Raises:
@@ -46,7 +47,7 @@ class StateSpaceGrowth(GrowthTracer):
         num_concepts: int | None = None,
         factors: int = 6,
         gate: bool = True,
-        penalty: float = 2e-3,
+        penalty: float = 2e-4,
         iterations: int = 10,
     ) -> None:
         super().__init__(num_concepts, gate, penalty, iterations)

@@ -33,7 +33,7 @@ class GrowthNet(TracerNet):
 
     @abstractmethod
     def penalty(self) -> Tensor:
-        """Return the sum of squared differences between the concepts' learning rates."""
+        """Return what the weights are punished for, above all differences between the concepts' learning rates."""
 
 
 class PrerequisiteGate(nn.Module):

@@ -135,7 +135,7 @@ class PerformanceFactorsNet(GrowthNet):
         return ease, self._evidence(before, overall[..., None]), before[:, :, 1]
 
     def _gated(self, concept: Tensor, needed: Tensor, base: Tensor, rate: Tensor) -> Tensor:
-        """Return the practice [B, T, C] before each answer, given the prerequisites' logits without it [B, T, C * K]."""
+        """Return the practice [B, T, C] before each answer; the prerequisites' logits without it are given."""
         practice, index, place = base.new_zeros(len(base), self.num_concepts), concept.clamp_min(0), needed.clamp_min(0)
         known, seen = (concept >= 0).to(base), []
         for step in range(base.shape[1]):

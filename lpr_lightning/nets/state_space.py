@@ -17,6 +17,17 @@ from lpr_lightning.types import Exercise, InteractionBatch, State, repeat_rows, 
 
 LEAST = 0.5
 """Chances of success without any level and of failure with all of it stay below this."""
+START: dict[str, float | list[float]] = {
+    "bounds": [-3.0, -3.0],
+    "growth": -1.0,
+    "shape": [0.0, 0.0, -2.0],
+    "repeated": 0.0,
+    "outcome": 0.0,
+    "forgetting": -5.0,
+    "doubt": -4.0,
+}
+"""Where the few numbers that all concepts share start, before softplus or sigmoid, and what they are drawn to: logs
+alone hardly tell growth from doubt about the level, and a free fit explains one by the other."""
 
 
 class _Asked(NamedTuple):
@@ -76,14 +87,8 @@ class StateSpaceNet(GrowthNet):
         with torch.no_grad():
             self.loading[:, 0] = 0.8
         self.variance = nn.Parameter(torch.full((num_concepts,), -0.5))
-        self.bounds = nn.Parameter(torch.full((2,), -3.0))
-        self.growth = nn.Parameter(torch.tensor(-1.0))
         self.concept_growth = nn.Parameter(torch.zeros(num_concepts))
-        self.shape = nn.Parameter(torch.tensor([0.0, 0.0, -2.0]))
-        self.repeated = nn.Parameter(torch.tensor(0.0))
-        self.outcome = nn.Parameter(torch.tensor(0.0))
-        self.forgetting = nn.Parameter(torch.tensor(-5.0))
-        self.doubt = nn.Parameter(torch.tensor(-4.0))
+        self.dynamics = nn.ParameterDict({name: torch.tensor(value) for name, value in START.items()})
         self.gate = PrerequisiteGate(num_concepts)
 
     @torch.no_grad()
@@ -92,8 +97,10 @@ class StateSpaceNet(GrowthNet):
         self.prior.copy_(rate.logit())
 
     def penalty(self) -> Tensor:
-        """Return the sum of squared differences between the concepts' learning rates."""
-        return self.concept_growth.square().sum()
+        """Return squared differences: between the concepts' weights, and of the shared numbers from their start."""
+        concepts = [weight - weight.mean(0) for weight in (self.loading, self.variance)]
+        shared = [self.dynamics[name] - self.prior.new_tensor(start) for name, start in START.items()]
+        return torch.stack([part.square().sum() for part in (self.concept_growth, *concepts, *shared)]).sum()
 
     def initial_state(self, batch_size: int) -> State:
         """Return the prior."""
@@ -167,9 +174,9 @@ class StateSpaceNet(GrowthNet):
         known = (concept >= 0).to(self.prior)
         share = known / known.sum(1, keepdim=True).clamp_min(1)
         table = torch.cat([self.loading, self.prior[:, None]], 1)
-        rates = F.softplus(self.growth + self.concept_growth)[:, None]
-        outcome = 1 + torch.tanh(self.outcome) * (2 * correct - 1)
-        left = torch.exp(share * F.logsigmoid(-self.forgetting))
+        rates = F.softplus(self.dynamics["growth"] + self.concept_growth)[:, None]
+        outcome = 1 + torch.tanh(self.dynamics["outcome"]) * (2 * correct - 1)
+        left = torch.exp(share * F.logsigmoid(-self.dynamics["forgetting"]))
         asked = []
         for slot, one in enumerate(concept.unbind(1)):
             every = torch.cat([one[:, None], self.gate.of(one)], 1)
@@ -227,9 +234,9 @@ class StateSpaceNet(GrowthNet):
         return self._level(state, concept, loading, prior) * narrowing(variance)
 
     def _chances(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        return bounded_success(scaled, LEAST * torch.sigmoid(self.bounds))
+        return bounded_success(scaled, LEAST * torch.sigmoid(self.dynamics["bounds"]))
 
     def _constants(self) -> _Constants:
-        shape = torch.cat([self.shape[:2], F.softplus(self.shape[2:])])
-        fading, doubt = F.softplus(self.repeated), F.softplus(self.doubt)
-        return _Constants(LEAST * torch.sigmoid(self.bounds), shape, fading, doubt)
+        shape = torch.cat([self.dynamics["shape"][:2], F.softplus(self.dynamics["shape"][2:])])
+        fading, doubt = F.softplus(self.dynamics["repeated"]), F.softplus(self.dynamics["doubt"])
+        return _Constants(LEAST * torch.sigmoid(self.dynamics["bounds"]), shape, fading, doubt)

@@ -34,10 +34,10 @@ def test_the_gain_falls_away_from_its_level_and_with_repetition() -> None:
     generator = np.random.default_rng(1)
     rate, level = generator.uniform(0, 2, 50), generator.normal(scale=4, size=50)
     count, shape, fading = generator.integers(0, 9, 50).astype(float), np.array([0.3, -0.2, 0.4]), 0.6
-    arguments = [torch.tensor(value) for value in (rate, level, count, shape)]
     near = np.clip(level, -4, 4)
     expected = rate * 2 * sigmoid(0.3 - 0.2 * near - 0.4 * near**2) * (1 + count) ** -fading
-    found = learning_gain(*arguments, fading=torch.tensor(fading))
+    tensors = (torch.tensor(value) for value in (rate, level, count, shape, fading))
+    found = learning_gain(*tensors)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
 
 

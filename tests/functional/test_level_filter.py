@@ -42,8 +42,8 @@ def test_it_is_the_filter_of_the_full_covariance(doubt: float) -> None:
         weight = float(generator.uniform(0.2, 1))
         expected, mean, covariance = full_step(mean, covariance, concept, base, correct, weight)
         belief = Belief(factor_mean, factor_covariance, *alone[:, concept, None])
-        scalars = (torch.tensor([value], dtype=torch.float64) for value in (base, correct, weight))
-        scaled, level, belief = sharpened(belief, table[concept, None], *scalars, bounds=torch.tensor(BOUNDS).double())
+        parts = (torch.tensor(value, dtype=torch.float64) for value in ([base], [correct], [weight], BOUNDS))
+        scaled, level, belief = sharpened(belief, table[concept, None], *parts)
         assert abs(scaled.item() - expected) < 1e-6
         assert abs(level.item() - mean[concept] - base) < 1e-6
         covariance[concept, concept] += doubt

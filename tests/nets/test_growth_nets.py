@@ -81,7 +81,7 @@ def space_logits(net: GrowthNet, log: list[tuple[int, int]], edges: bool) -> tup
     w = numbers(net)
     mean, growth, count = w["prior"].copy(), np.zeros(CONCEPTS), np.zeros(CONCEPTS)
     covariance, logits = w["loading"] @ w["loading"].T + np.diag(softplus(w["variance"])), []
-    least, missing = 0.5 * sigmoid(w["bounds"])
+    least, missing = 0.5 * sigmoid(w["dynamics.bounds"])
 
     def chances() -> Array:
         scale = 1 / np.sqrt(1 + np.pi / 8 * np.diag(covariance))
@@ -97,13 +97,17 @@ def space_logits(net: GrowthNet, log: list[tuple[int, int]], edges: bool) -> tup
         gain = covariance[:, c] * slope / spread
         mean = mean + gain * (correct - chance)
         covariance = covariance - spread * np.outer(gain, gain)
-        covariance[c, c] += softplus(w["doubt"])
+        covariance[c, c] += softplus(w["dynamics.doubt"])
         near = np.clip(mean[c] + growth[c], -4, 4)
-        grown = softplus(w["growth"] + w["concept_growth"][c]) * (1 + count[c]) ** -softplus(w["repeated"])
-        grown *= 2 * sigmoid(w["shape"][0] + w["shape"][1] * near - softplus(w["shape"][2]) * near**2)
-        grown *= (1 + np.tanh(w["outcome"]) * (2 * correct - 1)) * gate_of(c, level, w["gate.weight"], edges)
+        grown = softplus(w["dynamics.growth"] + w["concept_growth"][c]) * (1 + count[c]) ** -softplus(
+            w["dynamics.repeated"]
+        )
+        grown *= 2 * sigmoid(
+            w["dynamics.shape"][0] + w["dynamics.shape"][1] * near - softplus(w["dynamics.shape"][2]) * near**2
+        )
+        grown *= (1 + np.tanh(w["dynamics.outcome"]) * (2 * correct - 1)) * gate_of(c, level, w["gate.weight"], edges)
         own = growth[c] + grown
-        growth = growth * (1 - sigmoid(w["forgetting"]))
+        growth = growth * (1 - sigmoid(w["dynamics.forgetting"]))
         growth[c] = own
         count[c] += 1
     chance = chances()
@@ -139,6 +143,18 @@ def test_practice_moves_growth_only(kind: type[PerformanceFactorsNet] | type[Sta
     observed = net.observe(state, asked, torch.ones(3).double())
     assert all(not torch.equal(before[:2], now[:2]) for before, now in zip(state, observed, strict=True))
     assert all(torch.equal(before[2], now[2]) for before, now in zip(state, observed, strict=True))
+
+
+def test_penalties_by_hand() -> None:
+    factors, space = PerformanceFactorsNet(2), StateSpaceNet(2, factors=1)
+    assert space.penalty().item() == factors.penalty().item() == 0.0
+    with torch.no_grad():
+        for net in (factors, space):
+            net.concept_growth.copy_(torch.tensor([1.0, 2.0]))
+        space.loading.copy_(torch.tensor([[1.0], [3.0]]))
+        space.dynamics["doubt"].sub_(3.0)
+    assert factors.penalty().item() == 1 + 4
+    assert space.penalty().item() == 1 + 4 + (1 + 1) + 9
 
 
 def test_practice_behind_a_closed_gate_brings_nothing() -> None:
