@@ -132,7 +132,7 @@ def test_it_is_the_equation(kind: type[PerformanceFactorsNet] | type[StateSpaceN
 
 @pytest.mark.parametrize("kind", [PerformanceFactorsNet, StateSpaceNet])
 def test_practice_moves_growth_only(kind: type[PerformanceFactorsNet] | type[StateSpaceNet]) -> None:
-    net, state = shaken(kind(CONCEPTS), edges=True), None
+    net = shaken(kind(CONCEPTS), edges=True)
     state = net.encode(logs()[1])
     asked = Exercise.of_concepts(torch.tensor([0, 2, -1]))
     after = net.practise(state, asked, torch.full((3,), 0.5).double())
