@@ -51,9 +51,12 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.goals import WeakestConcept as WeakestConcept
     from lpr_lightning.models.calibrated_dkt import CalibratedDKT as CalibratedDKT
     from lpr_lightning.models.dkt import DKT as DKT
+    from lpr_lightning.models.ensemble import Ensemble as Ensemble
     from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
+    from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
+    from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
     from lpr_lightning.policies import AllActions as AllActions
     from lpr_lightning.policies import BeamSearch as BeamSearch
     from lpr_lightning.policies import ChainValue as ChainValue
@@ -134,9 +137,12 @@ _MODULES = {
     "WeakestConcept": "goals",
     "CalibratedDKT": "models.calibrated_dkt",
     "DKT": "models.dkt",
+    "Ensemble": "models.ensemble",
     "IBGRPOPolicy": "models.ib_grpo",
     "MultiTaskLSTM": "models.multitask_lstm",
+    "PerformanceFactors": "models.performance_factors",
     "SimpleKT": "models.simple_kt",
+    "StateSpaceGrowth": "models.state_space",
     "AllActions": "policies",
     "BeamSearch": "policies",
     "ChainValue": "policies",
