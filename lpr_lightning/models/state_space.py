@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lpr_lightning.bases.growth_tracer import GrowthTracer
-from lpr_lightning.bases.staged import checked
+from lpr_lightning.errors import checked
 from lpr_lightning.hparams import arguments
 from lpr_lightning.nets.state_space import StateSpaceNet
 
