@@ -239,6 +239,11 @@ class LearnerData(Protocol):
         ...
 
     @property
+    def prerequisites(self) -> Tensor | None:
+        """Edges (before, after) between concepts, [E, 2] int64, or None where the data set has none."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the source files and of every option that changes the data."""
         ...
@@ -269,10 +274,10 @@ class NewLearners(Protocol):
 
 @runtime_checkable
 class Connected(Protocol):
-    """A part of a model that needs more of the data than sizes, which it keeps in buffers."""
+    """A part of a model, or a task, that needs more of the data than sizes, which it keeps in buffers."""
 
     def connect(self, data: LearnerData) -> None:
-        """Take from the data what is needed; called as soon as the model is built."""
+        """Take from the data what is needed; called as soon as the model is built, or before a task makes examples."""
         ...
 
 

@@ -122,9 +122,9 @@ def test_tokens_behind_an_early_stop_get_no_credit(folder: Path, monkeypatch: py
     log_prob = model.net.log_prob
 
     def spied(
-        request: PathRequest, path: Tensor, group_size: int, temperature: float = 1.0
+        request: PathRequest, path: Tensor, group_size: int, temperature: float = 1.0, mastery: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        found = log_prob(request, path, group_size, temperature)
+        found = log_prob(request, path, group_size, temperature, mastery)
         found[0].retain_grad()
         masks.append(found[0])
         return found
