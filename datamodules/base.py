@@ -21,7 +21,7 @@ from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError
 from lpr_lightning.hparams import Plain, arguments, built
-from lpr_lightning.protocols import Simulator, Task
+from lpr_lightning.protocols import Connected, Simulator, Task
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import PAD, Interactions, Split
 
@@ -209,6 +209,8 @@ class LearnerDataModule(LightningDataModule, ABC):
         self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True
     ) -> IndexedBatches:
         """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
+        if isinstance(task, Connected):
+            task.connect(self)
         examples = task.examples(self.interactions(split), split, self.num_concepts, self.seed)
         return IndexedBatches(examples, batch_size, shuffle, self.seed, across_ranks=across_ranks)
 
