@@ -31,12 +31,21 @@ def mean_count(count: Tensor) -> Tensor:
     >>> mean_count(torch.tensor(3))
     tensor(3.)
     """
-    count = count.detach().float()
+    return mean_over_ranks(count.float()).clamp_min(1.0)
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Return the mean of a value over all ranks, without gradient; every rank must call it.
+
+    >>> mean_over_ranks(torch.tensor(3.0))
+    tensor(3.)
+    """
+    value = value.detach()
     if rank_and_world()[1] > 1:
-        count = count.clone()
-        distributed.all_reduce(count)
-        count /= rank_and_world()[1]
-    return count.clamp_min(1.0)
+        value = value.clone()
+        distributed.all_reduce(value)
+        value /= rank_and_world()[1]
+    return value
 
 
 def gathered(tensor: Tensor, device: torch.device | str = "cpu") -> Tensor:

@@ -1,0 +1,66 @@
+"""What tracers that tell evidence from growth have in common."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lpr_lightning.bases.staged import datamodule_of
+from lpr_lightning.bases.tracer import TracerModule
+from lpr_lightning.functional.zpd import concept_difficulty
+from lpr_lightning.nets.growth_net import GrowthNet
+from lpr_lightning.protocols import LearnerData
+from lpr_lightning.types import InteractionBatch
+
+SMOOTHING = 2.0
+"""Answers that a concept's share of right ones is drawn towards that of all by."""
+
+
+class GrowthTracer(TracerModule):
+    """A knowledge tracer in whose episodes only growth moves; `net` is a `nets.growth_net.GrowthNet`.
+
+    It takes the prerequisites from the data, where they have them and `gate` asks for them, and starts from the share
+    of right answers on each concept. A subclass sets `net` as every `TracerModule` does.
+
+    Args:
+        num_concepts: number of concepts of the data.
+        gate: let growth on a concept through only as far as its prerequisites hold.
+        penalty: weight of the summed squared differences between the concepts' learning rates.
+    """
+
+    net: GrowthNet
+
+    def __init__(self, num_concepts: int | None, gate: bool, penalty: float) -> None:
+        super().__init__(num_concepts)
+        self.gate, self.penalty = gate, penalty
+
+    @property
+    def connected(self) -> bool:
+        """Whether the prerequisites are known or not wanted."""
+        return not self.gate or self.net.gate.known
+
+    def connect(self, data: LearnerData) -> None:
+        """Take the prerequisites from the data; without any there is no gate."""
+        if self.gate:
+            self.net.gate.attach(data.prerequisites)
+
+    def setup(self, stage: str) -> None:
+        """Connect to the trainer's data where nobody has."""
+        super().setup(stage)
+        if stage == "fit":
+            self.net.gate.weight.requires_grad_(self.net.gate.active)
+
+    def prepare(self) -> None:
+        """Start from the share of right answers on each concept."""
+        if isinstance(data := datamodule_of(self.trainer), LearnerData):
+            log = data.interactions("train")
+            rate = 1 - concept_difficulty(log, self.num_concepts, SMOOTHING)
+            self.net.start_from(rate.clamp(0.02, 0.98).to(self.device))
+
+    def losses(self, batch: InteractionBatch) -> dict[str, Tensor]:
+        """Return the loss of next answers, and the penalty."""
+        return super().losses(batch) | {"penalty": self.penalty * self.net.penalty()}
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """Return the weights to be trained."""
+        return [weight for weight in self.parameters() if weight.requires_grad]

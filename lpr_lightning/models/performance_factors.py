@@ -1,0 +1,62 @@
+"""Performance factors: logistic regression that tells evidence from growth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lpr_lightning.bases.growth_tracer import GrowthTracer
+from lpr_lightning.bases.staged import checked
+from lpr_lightning.hparams import arguments
+from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
+from lpr_lightning.ranks import mean_over_ranks
+from lpr_lightning.types import InteractionBatch
+
+
+class PerformanceFactors(GrowthTracer):
+    """Predicts each next answer by counts of practice and by earlier residuals (after Pavlik et al. 2009, PFA).
+
+    A handful of numbers for each concept, fitted in seconds; see `PerformanceFactorsNet` for the equation.
+
+    Differs from the paper:
+    1. Right and wrong answers are not two counts: how right they were is evidence (shrunk mean residuals, of the
+       concept and of all answers), how many they were is growth. In an episode only the latter moves, so that a search
+       cannot gain by what answers would say about the learner.
+    2. Growth is logarithmic in the count, and gated by the prerequisites where the data have them.
+
+    It is trained by L-BFGS with a line search; take batches as large as memory holds, best all learners in one.
+
+    Args:
+        num_concepts: number of concepts; the command line fills it in from the data.
+        gate: let growth on a concept through only as far as its prerequisites hold.
+        penalty: weight of the summed squared differences between the concepts' learning rates.
+        iterations: of L-BFGS on each batch.
+
+    Raises:
+        SettingError: a setting is out of range.
+
+    >>> from lpr_lightning.types import Exercise
+    >>> tracer = PerformanceFactors(num_concepts=4).eval()
+    >>> asked = Exercise.of_concepts(torch.tensor([0, 3]))
+    >>> tracer.mastery(tracer.practise(tracer.initial_state(2), asked, torch.tensor([1.0, 0.0])))[:, 0]
+    tensor([0.5518, 0.5000], grad_fn=<SelectBackward0>)
+    """
+
+    net: PerformanceFactorsNet
+
+    def __init__(
+        self, num_concepts: int | None = None, gate: bool = True, penalty: float = 1e-3, iterations: int = 50
+    ) -> None:
+        super().__init__(num_concepts, gate, checked("penalty", penalty, 0.0))
+        self.save_hyperparameters(arguments(locals()))
+        self.iterations = checked("iterations", iterations, 1)
+        self.net = PerformanceFactorsNet(self.num_concepts)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return L-BFGS."""
+        return torch.optim.LBFGS(self.trained(), max_iter=self.iterations, line_search_fn="strong_wolfe")
+
+    def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, of the same value on all ranks, or their line searches would part."""
+        loss = super().fit_step(batch, batch_idx)
+        return loss + (mean_over_ranks(loss) - loss).detach()

@@ -1,0 +1,217 @@
+"""A Gaussian state space of a learner's levels, in which practice grows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lpr_lightning.functional.learning_gain import learning_gain
+from lpr_lightning.functional.level_filter import Belief, bounded_success, narrowing, sharpened
+from lpr_lightning.nets.fused_lstm import PackedRows
+from lpr_lightning.nets.growth_net import GrowthNet, PrerequisiteGate, mean_of_known
+from lpr_lightning.types import Exercise, InteractionBatch, State, repeat_rows, select_rows
+
+LEAST = 0.5
+"""Chances of success without any level and of failure with all of it stay below this."""
+
+
+class _Asked(NamedTuple):
+    """One concept each with its prerequisites behind it, -1 where unused: `concept` [B, 1 + K].
+
+    Of each of these the loadings [B, 1 + K, R], prior mean and learning rate [B, 1 + K]; and how much of an answer
+    falls to the concept, `share` [B], 0 where there is none.
+    """
+
+    concept: Tensor
+    loading: Tensor
+    prior: Tensor
+    rate: Tensor
+    share: Tensor
+
+
+class StateSpaceNet(GrowthNet):
+    """Levels of all concepts, normal with prior mean mu and covariance U U' + diag d, filtered answer by answer.
+
+    Success follows the level plus growth G_c (`functional.level_filter.success`). An answer sharpens the belief about
+    the levels (`sharpened`) and leaves a little doubt, q, on what was practised; then G_c grows by `learning_gain`,
+    as far as the prerequisites of c hold, while the other concepts' growth fades. In an episode G and the counts move,
+    the belief stays. An answer on several concepts counts as a share of an answer on each and as practice of each; it
+    is predicted by the mean of their scaled levels. Items are ignored.
+
+    The posterior is held exactly in R^2 + R + 3 N numbers, so that a step costs O(R^2 + N) for any number of concepts.
+
+    State: factor means [B, R] and covariances [B, R, R]; own means, shares explained and variances [B, 3, N] (see
+    `Belief`); growth and counts [B, 2, N].
+
+    Args:
+        num_concepts: N.
+        factors: R.
+
+    >>> net = StateSpaceNet(3, factors=2)
+    >>> state, asked = net.initial_state(1), Exercise.of_concepts(torch.tensor([1]))
+    >>> [part.shape[1:] for part in net.observe(state, asked, torch.ones(1))]
+    [torch.Size([2]), torch.Size([2, 2]), torch.Size([3, 3]), torch.Size([2, 3])]
+    """
+
+    def __init__(self, num_concepts: int, factors: int = 6) -> None:
+        super().__init__()
+        self.num_concepts, self.factors = num_concepts, factors
+        self.prior = nn.Parameter(torch.zeros(num_concepts))
+        self.loading = nn.Parameter(0.3 * torch.randn(num_concepts, factors))
+        with torch.no_grad():
+            self.loading[:, 0] = 0.8
+        self.variance = nn.Parameter(torch.full((num_concepts,), -0.5))
+        self.bounds = nn.Parameter(torch.full((2,), -3.0))
+        self.growth = nn.Parameter(torch.tensor(-1.0))
+        self.concept_growth = nn.Parameter(torch.zeros(num_concepts))
+        self.shape = nn.Parameter(torch.tensor([0.0, 0.0, -2.0]))
+        self.repeated = nn.Parameter(torch.tensor(0.0))
+        self.outcome = nn.Parameter(torch.tensor(0.0))
+        self.forgetting = nn.Parameter(torch.tensor(-5.0))
+        self.doubt = nn.Parameter(torch.tensor(-4.0))
+        self.gate = PrerequisiteGate(num_concepts)
+
+    @torch.no_grad()
+    def start_from(self, rate: Tensor) -> None:
+        """Start the prior means from the base rates."""
+        self.prior.copy_(rate.logit())
+
+    def penalty(self) -> Tensor:
+        """Return the sum of squared differences between the concepts' learning rates."""
+        return self.concept_growth.square().sum()
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the prior."""
+        zeros = self.prior.new_zeros
+        own = F.pad(F.softplus(self.variance)[None], (0, 0, 2, 0)).expand(batch_size, -1, -1)
+        factors = torch.eye(self.factors).to(self.prior).expand(batch_size, -1, -1)
+        return zeros(batch_size, self.factors), factors, own, zeros(batch_size, 2, self.num_concepts)
+
+    def encode(self, history: InteractionBatch) -> State:
+        """Return the state after whole histories; only real steps are computed."""
+        return self._run(history)[1]
+
+    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+        """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
+        scaled = self._run(batch)[0][1:]
+        logit = self._chances(torch.cat(scaled) if scaled else self.prior.new_zeros(0))
+        return logit[0].log() - logit[1].log(), PackedRows.of(batch.mask[:, 1:]).place
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after one answer each; rows without a known concept stay as they are."""
+        concept = asked.candidates().concept
+        state = repeat_rows(state, concept.shape[1])
+        return self._answered(state, self._asked(concept.flatten(0, 1)), correct.reshape(-1))[1]
+
+    def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after a step of an episode: growth and counts, the belief stays."""
+        concept, correct = asked.candidates().concept, correct.reshape(-1)
+        state = repeat_rows(state, concept.shape[1])
+        for one in self._asked(concept.flatten(0, 1)):
+            level = self._level(state, one.concept, one.loading, one.prior)
+            state = *state[:3], self._grown(state[3], one, level, level[:, 0], correct)
+        return state
+
+    def predict(self, state: State, asked: Exercise) -> Tensor:
+        """Return the success probability of answers, [B] or [B, A]."""
+        concept = asked.candidates().concept
+        scaled = self._scaled(state, concept.flatten(1)).view(concept.shape)
+        return self._chances(mean_of_known(scaled, concept))[0].view(asked.shape)
+
+    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
+        """Return the success probability of every concept [B, N], or of the concepts [B, M] only, [B * G, M]."""
+        if concept is not None:
+            concept = concept.repeat_interleave(len(state[0]) // max(len(concept), 1), 0)
+            return self._chances(self._scaled(state, concept))[0]
+        mean, covariance, own, practice = state
+        rest, squares = 1 - own[:, 1], (self.loading[:, :, None] * self.loading[:, None]).flatten(1)
+        variance = rest.square() * F.linear(covariance.flatten(1), squares) + own[:, 2]
+        level = self.prior + own[:, 0] + rest * F.linear(mean, self.loading) + practice[:, 0]
+        return self._chances(level * narrowing(variance))[0]
+
+    def _run(self, batch: InteractionBatch) -> tuple[list[Tensor], State]:
+        """Return the scaled levels of what was asked, longest row first, step by step, and the states at the end."""
+        rows, state = PackedRows.of(batch.mask), self.initial_state(len(batch))
+        sizes = rows.batch_sizes
+        slots = [zip(*(part.split(sizes) for part in one), strict=True) for one in self._asked(rows.pack(batch.concept))]
+        scaled, ended = [], []
+        for size, correct, *asked in zip(sizes, rows.pack(batch.correct).split(sizes), *slots, strict=True):
+            if size < len(state[0]):
+                ended.append(tuple(part[size:] for part in state))
+                state = tuple(part[:size] for part in state)
+            before, state = self._answered(state, [_Asked(*one) for one in asked], correct)
+            scaled.append(before)
+        ended.append(state)
+        whole = tuple(torch.cat(parts) for parts in zip(*reversed(ended), strict=True))
+        return scaled, select_rows(whole, rows.back)
+
+    def _asked(self, concept: Tensor) -> list[_Asked]:
+        """Return what is needed of the concepts [B, C] of exercises, one after another."""
+        known = (concept >= 0).to(self.prior)
+        share = known / known.sum(1, keepdim=True).clamp_min(1)
+        table = torch.cat([self.loading, torch.stack([self.prior, self.growth + self.concept_growth], 1)], 1)
+        asked = []
+        for slot, one in enumerate(concept.unbind(1)):
+            every = torch.cat([one[:, None], self.gate.of(one)], 1)
+            values = F.embedding(every.clamp_min(0), table)
+            asked.append(_Asked(every, values[..., :-2], values[..., -2], values[..., -1], share[:, slot]))
+        return asked
+
+    def _answered(self, state: State, asked: Sequence[_Asked], correct: Tensor) -> tuple[Tensor, State]:
+        """Return the mean scaled level of what was asked, and the state after the answers [B]."""
+        before = None
+        if len(asked) > 1:
+            every = torch.stack([self._scaled(state, one.concept[:, :1])[:, 0] * one.share for one in asked])
+            before = every.sum(0)
+        for one in asked:
+            mean, covariance, own, practice = state
+            index = one.concept[:, :1, None].clamp_min(0).expand(-1, 3, -1)
+            belief = Belief(mean, covariance, *own.gather(2, index).squeeze(2).unbind(1))
+            level = self._level(state, one.concept, one.loading, one.prior)
+            base = one.prior[:, 0] + practice[:, 0].gather(1, index[:, 0])[:, 0]
+            scaled, after, belief = sharpened(belief, one.loading[:, 0], base, correct, one.share, self._limits)
+            before = scaled * one.share if before is None else before
+            variance = belief.variance + F.softplus(self.doubt) * (one.share > 0)
+            own = own.scatter(2, index, torch.stack([belief.own, belief.shared, variance], 1)[..., None])
+            practice = self._grown(practice, one, level, after, correct)
+            state = belief.mean, belief.covariance, own, practice
+        return self.prior.new_zeros(len(correct)) if before is None else before, state
+
+    def _grown(self, practice: Tensor, one: _Asked, level: Tensor, own: Tensor, correct: Tensor) -> Tensor:
+        """Return growth and counts after a step, from the levels [B, 1 + K] before it and the concept's `own` [B]."""
+        index = one.concept[:, :1, None].clamp_min(0).expand(-1, 2, -1)
+        growth, count = practice.gather(2, index).squeeze(2).unbind(1)
+        gain = learning_gain(one.rate[:, 0], own, count, correct, self.shape, self.repeated, self.outcome)
+        gain = gain * self.gate(level[:, 1:], one.concept[:, 1:])
+        going = (one.share > 0).to(gain)
+        left = torch.exp(one.share * F.logsigmoid(-self.forgetting))
+        faded = practice * torch.stack([left, torch.ones_like(left)], 1)[..., None]
+        return faded.scatter(2, index, torch.stack([growth + gain * going, count + going], 1)[..., None])
+
+    def _level(self, state: State, concept: Tensor, loading: Tensor, prior: Tensor) -> Tensor:
+        """Return the means of levels with growth, [B, M]."""
+        mean, _, own, practice = state
+        index = concept.clamp_min(0)[:, None]
+        alone, shared = own[:, :2].gather(2, index.expand(-1, 2, -1)).unbind(1)
+        growth = practice[:, 0].gather(1, index[:, 0])
+        return prior + alone + (1 - shared) * (loading * mean[:, None]).sum(2) + growth
+
+    def _scaled(self, state: State, concept: Tensor) -> Tensor:
+        """Return the levels of concepts [B, M], narrowed by what is not known of them."""
+        _, covariance, own, _ = state
+        index = concept.clamp_min(0)
+        loading, prior = F.embedding(index, self.loading), F.embedding(index, self.prior[:, None]).squeeze(-1)
+        shared, alone = own[:, 1:].gather(2, index[:, None].expand(-1, 2, -1)).unbind(1)
+        variance = (1 - shared).square() * (loading @ covariance * loading).sum(2) + alone
+        return self._level(state, concept, loading, prior) * narrowing(variance)
+
+    @property
+    def _limits(self) -> Tensor:
+        return LEAST * torch.sigmoid(self.bounds)
+
+    def _chances(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        return bounded_success(scaled, self._limits)
