@@ -137,7 +137,9 @@ class StateSpaceNet(GrowthNet):
         """Return the scaled levels of what was asked, longest row first, step by step, and the states at the end."""
         rows, state = PackedRows.of(batch.mask), self.initial_state(len(batch))
         sizes = rows.batch_sizes
-        slots = [zip(*(part.split(sizes) for part in one), strict=True) for one in self._asked(rows.pack(batch.concept))]
+        slots = [
+            zip(*(part.split(sizes) for part in one), strict=True) for one in self._asked(rows.pack(batch.concept))
+        ]
         scaled, ended = [], []
         for size, correct, *asked in zip(sizes, rows.pack(batch.correct).split(sizes), *slots, strict=True):
             if size < len(state[0]):
