@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lpr_lightning.functional.prerequisites import weakest
-
 CERTAIN = 0.01
 """Masteries are read between this and 1 less this, so that their logits stay within 4.6 of 0."""
 STEPS = 10.0
@@ -34,6 +32,20 @@ def practice_counts(concept: Tensor, num_concepts: int) -> Tensor:
     used = (concept >= 0).flatten(1)
     count = torch.zeros(len(concept), num_concepts, device=concept.device)
     return count.scatter_add(1, concept.clamp_min(0).flatten(1), used.float())
+
+
+def weakest(mastery: Tensor, needs: Tensor) -> Tensor:
+    """Return the least mastery [B, N] among what each concept needs, 1 where it needs nothing.
+
+    >>> needs = torch.tensor([[False, False, False], [True, False, False], [True, True, False]])
+    >>> weakest(torch.tensor([[0.2, 0.1, 0.9]]), needs)
+    tensor([[1.0000, 0.2000, 0.1000]])
+    """
+    most = int(needs.sum(1).max())
+    if not most:
+        return torch.ones_like(mastery)
+    needed, place = needs.to(torch.int8).topk(most, dim=1)
+    return mastery[:, place].masked_fill(needed == 0, 1.0).amin(2)
 
 
 def request_features(

@@ -293,11 +293,13 @@ class IBGRPOPolicy(Agent):
     def _demonstrated(self) -> FoundPaths:
         if self._found is None:
             data, examples = self.data(), self._training_examples()
+            if isinstance(self.demonstrations, Connected):
+                self.demonstrations.connect(data)
             weights = data.task.state_dict() if isinstance(data.task, nn.Module) else {}
             key = [data.fingerprint, plain(data.task), fingerprint(weights)]
             self._found = self.demonstrations.find(Environment(self.simulator, self.goal), examples, key, self.device)
             if self.net.reads_mastery:
-                rows = torch.arange(len(examples.sizes)).split(ROWS)
+                rows = torch.split(torch.arange(len(examples.sizes)), ROWS)
                 known = (self.estimated(self._requests(examples.batch(index))) for index in rows)
                 self._known = torch.cat([mastery for mastery in known if mastery is not None])
         return self._found

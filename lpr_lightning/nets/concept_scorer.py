@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.concept_features import path_features, practice_counts, request_features
-from lpr_lightning.functional.prerequisites import ancestors_of, needs_of
+from lpr_lightning.functional.prerequisites import ancestors, direct_prerequisites
 from lpr_lightning.nets.path_net import Backbone, PathNet, SampledPaths
 from lpr_lightning.protocols import LearnerData
 from lpr_lightning.types import PAD, PathRequest
@@ -32,7 +32,7 @@ class _Places(NamedTuple):
     row: Tensor
     step: Tensor
     last: Tensor
-    count: Tensor
+    times: Tensor
 
 
 class ConceptScorerNet(PathNet):
@@ -81,9 +81,9 @@ class ConceptScorerNet(PathNet):
 
     def connect(self, data: LearnerData) -> None:
         """Take the prerequisites from the data; where it has none, no concept has any."""
-        needs = needs_of(data.prerequisites, self.num_concepts).to(self.needs.device)
-        self.needs.copy_(needs)
-        self.ancestors.copy_(ancestors_of(needs))
+        edges = data.prerequisites
+        self.needs.zero_() if edges is None else self.needs.copy_(direct_prerequisites(edges, self.num_concepts))
+        self.ancestors.copy_(ancestors(self.needs))
 
     @property
     def horizon(self) -> int | None:
@@ -155,7 +155,7 @@ class ConceptScorerNet(PathNet):
 
     def _log_softmax(self, asked: _Asked, places: _Places, temperature: float) -> Tensor:
         """Return the log-probabilities [U, N] of the next concepts; equal places are scored once."""
-        key = torch.cat([torch.stack(places[:3], 1), places.count], 1)
+        key = torch.cat([torch.stack(places[:3], 1), places.times], 1)
         key, back = torch.unique(key, dim=0, return_inverse=True)
         row, step, last, count = key[:, 0], key[:, 1], key[:, 2], key[:, 3:]
         length = asked.length[row]

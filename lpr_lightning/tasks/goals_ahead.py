@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.concept_features import practice_counts
-from lpr_lightning.functional.prerequisites import needs_of, weakest
+from lpr_lightning.functional.concept_features import practice_counts, weakest
+from lpr_lightning.functional.prerequisites import direct_prerequisites
 from lpr_lightning.hparams import UNRECORDED, arguments, built, class_path, load_module
 from lpr_lightning.protocols import Examples, LearnerData, Tracer
 from lpr_lightning.tasks.path_requests import PathRequests
@@ -75,10 +75,10 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
             tracer if isinstance(tracer, str) else {"class_path": class_path(type(tracer)), UNRECORDED: True}
         )
         self.save_hyperparameters(described, logger=False)
-        asked = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module)
-        if not isinstance(asked, Tracer) or not isinstance(asked, nn.Module):
+        tracer = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module) or tracer
+        if not isinstance(tracer, Tracer) or not isinstance(tracer, nn.Module):
             advice = "it needs the calls of lpr_lightning.protocols.Tracer"
-            raise SettingError("tracer", type(asked).__name__, "a tracer that is a module", advice)
+            raise SettingError("tracer", type(tracer).__name__, "a tracer that is a module", advice)
         if not 0 < quantile < 1:
             raise SettingError("quantile", quantile, "a number between 0 and 1")
         for name, value, least in (
@@ -88,11 +88,11 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
         ):
             if value < least:
                 raise SettingError(name, value, f"a whole number of at least {least}")
-        self.tracer = asked
+        self.tracer = tracer
         self.requests = built(requests, PathRequests) or PathRequests()
         self.quantile, self.train_draws = quantile, train_draws
         self.least_targets, self.most_targets = least_targets, most_targets
-        count = asked.num_concepts
+        count = tracer.num_concepts
         self.register_buffer("low", torch.tensor(math.nan))
         self.register_buffer("needs", torch.zeros(count, count, dtype=torch.bool))
         self.register_buffer("course", torch.zeros(count))
@@ -108,12 +108,13 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
         if data.num_concepts != count:
             raise SettingError("tracer", count, f"a tracer of {data.num_concepts} concepts, as in the data")
         log = data.interactions("train")
-        self.needs.copy_(needs_of(data.prerequisites, count))
+        edges = data.prerequisites
+        self.needs.zero_() if edges is None else self.needs.copy_(direct_prerequisites(edges, count))
         self.course.copy_(course_order(log, count))
         whole = self.requests.examples(log, "test", count, 0)
         size = len(whole.sizes)
         some = torch.linspace(0, size - 1, min(size, LEARNERS)).round().long()
-        read = [self.mastery(_request(whole, index)).flatten() for index in some.split(ROWS)]
+        read = [self.mastery(_request(whole, index)).flatten() for index in torch.split(some, ROWS)]
         self.low.copy_(torch.cat(read).quantile(self.quantile) if size else torch.tensor(0.0))
         self._data = data.fingerprint
 
@@ -124,7 +125,7 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
             raise SettingError("task", type(self).__name__, "a task that is connected to the data", advice)
         requests = self.requests.examples(log, split, num_concepts, seed)
         index = torch.arange(len(requests.sizes))
-        parts = [self.ahead(_request(requests, rows)) for rows in index.split(ROWS)]
+        parts = [self.ahead(_request(requests, rows)) for rows in torch.split(index, ROWS)]
         ahead = torch.cat(parts) if parts else torch.zeros(0, num_concepts, dtype=torch.bool)
         enough = (ahead.sum(1) >= self.least_targets).nonzero().squeeze(1)
         draws = Draws.of(seed, SPLITS.index(split), index[enough])
@@ -135,7 +136,8 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
     def mastery(self, request: PathRequest) -> Tensor:
         """Return the tracer's estimates after the histories, [B, N]."""
         with torch.no_grad():
-            return self.tracer.mastery(self.tracer.encode(request.history))
+            mastery: Tensor = self.tracer.mastery(self.tracer.encode(request.history))
+        return mastery
 
     def ahead(self, request: PathRequest) -> Tensor:
         """Return which concepts lie ahead of the learners, [B, N] bool."""

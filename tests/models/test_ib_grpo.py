@@ -22,6 +22,7 @@ from lpr_lightning.nets.path_net import Backbone
 from lpr_lightning.objectives import EpsilonIndicator, LearningEffect, LengthReward
 from lpr_lightning.policies import GreedySearch, RandomTargets
 from lpr_lightning.policies.demonstrations import Demonstrations
+from lpr_lightning.protocols import Policy
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.simulators.rollout import rollout
@@ -102,7 +103,8 @@ def test_a_scorer_takes_on_the_paths_that_a_search_finds_among_true_learners(fol
     effect: dict[str, float] = {}
     for request in learners.train_dataloader():
         assert isinstance(request, PathRequest)
-        for name, one in {"policy": model, "search": GreedySearch(), "random": RandomTargets()}.items():
+        policies: dict[str, Policy] = {"policy": model, "search": GreedySearch(), "random": RandomTargets()}
+        for name, one in policies.items():
             draws = Draws.of(0, 0, request.row)
             taught = rollout(model.simulator, model.goal, request, one, draws, sample=name == "random")
             effect[name] = effect.get(name, 0.0) + float(LearningEffect()(taught).sum())

@@ -12,7 +12,7 @@ from torch import Tensor
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.concept_features import practice_counts, request_features
-from lpr_lightning.functional.prerequisites import ancestors_of, needs_of
+from lpr_lightning.functional.prerequisites import ancestors, direct_prerequisites
 from lpr_lightning.nets.concept_scorer import ConceptScorer, ConceptScorerNet
 from lpr_lightning.types import Interactions, PathRequest
 
@@ -37,8 +37,8 @@ def mastered() -> Tensor:
 def scorer(**settings: float) -> ConceptScorerNet:
     torch.manual_seed(0)
     net = ConceptScorerNet(CONCEPTS, hidden_size=8, **settings)  # type: ignore[arg-type]
-    net.needs.copy_(needs_of(torch.tensor(EDGES), CONCEPTS))
-    net.ancestors.copy_(ancestors_of(net.needs))
+    net.needs.copy_(direct_prerequisites(torch.tensor(EDGES), CONCEPTS))
+    net.ancestors.copy_(ancestors(net.needs))
     for weight in net.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     return net.double().eval()
@@ -139,11 +139,11 @@ def test_log_probabilities_and_gradients_are_those_of_the_reference() -> None:
 
 
 def test_features_of_a_request_by_hand() -> None:
-    request, needs = ask(), needs_of(torch.tensor(EDGES), CONCEPTS)
+    request, needs = ask(), direct_prerequisites(torch.tensor(EDGES), CONCEPTS)
     mastery = torch.full((4, CONCEPTS), 0.5)
     mastery[0, 0] = 0.0
     practised = practice_counts(request.history.concept, CONCEPTS)
-    first = request_features(mastery, practised, request.targets, (needs, ancestors_of(needs)))[0]
+    first = request_features(mastery, practised, request.targets, (needs, ancestors(needs)))[0]
     low = -math.log(99)
     # Concept 0: twice practised, behind the only target, unknown itself, needs nothing.
     torch.testing.assert_close(first[0], torch.tensor([math.log(3), 0.0, low, 1.0, 1.0, -low, -low]))

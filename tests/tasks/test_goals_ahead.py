@@ -9,14 +9,14 @@ from statistics import mean
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor, nn
 
 from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.errors import MissingFileError, SettingError
 from lpr_lightning.hparams import built, plain
 from lpr_lightning.models.dkt import DKT
-from lpr_lightning.protocols import LearnerData, Task
+from lpr_lightning.protocols import Task
 from lpr_lightning.tasks.goals_ahead import GoalsAhead
 from lpr_lightning.tasks.path_requests import PathRequests
 from lpr_lightning.types import Interactions, PathRequest, Split
@@ -39,10 +39,11 @@ def random_log(learners: int, seed: int) -> Interactions:
     return replace(log, learner=log.learner + 100 * seed)
 
 
-class Data(LearnerData):
+class Data(SyntheticLearners):
     """Logs of training and test learners, with the prerequisites given."""
 
     def __init__(self, edges: Tensor | None) -> None:
+        LightningDataModule.__init__(self)
         self.num_concepts, self.num_items, self.edges = CONCEPTS, CONCEPTS, edges
         self.logs: dict[Split, Interactions] = {"train": random_log(30, 1), "test": random_log(20, 2)}
 
@@ -191,7 +192,7 @@ def test_datamodules_connect_it_and_checkpoints_of_tracers_rebuild_it(tmp_path: 
     data = SyntheticLearners(task=task, **options)  # type: ignore[arg-type]
     batches = [batch for batch in data.test_dataloader() if isinstance(batch, PathRequest)]
     assert batches
-    again = built(plain(task), Task)  # type: ignore[arg-type]
+    again = built(plain(task), Task)
     assert again is not None
     more = SyntheticLearners(task=again, **options).test_dataloader()  # type: ignore[arg-type]
     for one, other in zip(batches, more, strict=True):
@@ -202,7 +203,7 @@ def test_datamodules_connect_it_and_checkpoints_of_tracers_rebuild_it(tmp_path: 
 
 def test_a_module_is_not_rebuilt_without_its_weights() -> None:
     with pytest.raises(SettingError, match="give the object itself"):
-        built(plain(GoalsAhead(tracer())), GoalsAhead)  # type: ignore[arg-type]
+        built(plain(GoalsAhead(tracer())), GoalsAhead)
 
 
 def test_what_cannot_work_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Graphs of prerequisites against walks along their edges."""
+"""What a graph says about concepts, against walks along their edges."""
 
 from __future__ import annotations
 
 import torch
 
-from lpr_lightning.functional.prerequisites import ancestors_of, needs_of, weakest
+from lpr_lightning.functional.concept_features import weakest
+from lpr_lightning.functional.prerequisites import ancestors, direct_prerequisites
 
 
 def edges_of(concepts: int, count: int, seed: int) -> list[tuple[int, int]]:
@@ -29,16 +30,16 @@ def walked(edges: list[tuple[int, int]], concept: int) -> set[int]:
 def test_ancestors_are_what_a_walk_back_meets() -> None:
     for seed in range(8):
         edges = edges_of(9, 12, seed)
-        needs = needs_of(torch.tensor(edges), 9)
+        needs = direct_prerequisites(torch.tensor(edges), 9)
         assert {(b, a) for a, b in needs.nonzero().tolist()} == set(edges)
-        for concept, row in enumerate(ancestors_of(needs)):
+        for concept, row in enumerate(ancestors(needs)):
             assert set(row.nonzero().flatten().tolist()) == walked(edges, concept)
 
 
 def test_the_weakest_is_the_least_mastered_prerequisite() -> None:
     mastery = torch.rand(4, 9, generator=torch.Generator().manual_seed(0))
     for seed in range(4):
-        needs = needs_of(torch.tensor(edges_of(9, 14, seed)), 9)
+        needs = direct_prerequisites(torch.tensor(edges_of(9, 14, seed)), 9)
         found = weakest(mastery, needs)
         for learner in range(4):
             for concept in range(9):
@@ -48,7 +49,7 @@ def test_the_weakest_is_the_least_mastered_prerequisite() -> None:
 
 
 def test_without_edges_nothing_is_needed() -> None:
-    needs = needs_of(None, 3)
+    needs = torch.zeros(3, 3, dtype=torch.bool)
     assert not bool(needs.any())
-    assert not bool(ancestors_of(needs).any())
+    assert not bool(ancestors(needs).any())
     assert weakest(torch.zeros(2, 3), needs).tolist() == [[1.0] * 3] * 2
