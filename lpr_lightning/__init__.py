@@ -52,7 +52,9 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.dkt import DKT as DKT
     from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
+    from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
+    from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
     from lpr_lightning.policies import BeamSearch as BeamSearch
     from lpr_lightning.policies import DKTRec as DKTRec
     from lpr_lightning.policies import FixedPaths as FixedPaths
@@ -120,7 +122,9 @@ _MODULES = {
     "DKT": "models.dkt",
     "IBGRPOPolicy": "models.ib_grpo",
     "MultiTaskLSTM": "models.multitask_lstm",
+    "PerformanceFactors": "models.performance_factors",
     "SimpleKT": "models.simple_kt",
+    "StateSpaceGrowth": "models.state_space",
     "BeamSearch": "policies",
     "DKTRec": "policies",
     "FixedPaths": "policies",

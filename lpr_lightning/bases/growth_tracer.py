@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lpr_lightning.bases.staged import datamodule_of
+from lpr_lightning.bases.staged import checked, datamodule_of
 from lpr_lightning.bases.tracer import TracerModule
 from lpr_lightning.functional.zpd import concept_difficulty
 from lpr_lightning.nets.growth_net import GrowthNet
 from lpr_lightning.protocols import LearnerData
+from lpr_lightning.ranks import mean_over_ranks
 from lpr_lightning.types import InteractionBatch
 
 SMOOTHING = 2.0
@@ -20,19 +21,26 @@ class GrowthTracer(TracerModule):
     """A knowledge tracer in whose episodes only growth moves; `net` is a `nets.growth_net.GrowthNet`.
 
     It takes the prerequisites from the data, where they have them and `gate` asks for them, and starts from the share
-    of right answers on each concept. A subclass sets `net` as every `TracerModule` does.
+    of right answers on each concept. It is trained by L-BFGS with a line search: these models are small and smooth, and
+    take tens of passes over the log. Give batches as large as memory holds, best all learners in one. A subclass sets
+    `net` as every `TracerModule` does.
 
     Args:
         num_concepts: number of concepts of the data.
         gate: let growth on a concept through only as far as its prerequisites hold.
         penalty: weight of the summed squared differences between the concepts' learning rates.
+        iterations: of L-BFGS on each batch.
+
+    Raises:
+        SettingError: a setting is out of range.
     """
 
     net: GrowthNet
 
-    def __init__(self, num_concepts: int | None, gate: bool, penalty: float) -> None:
+    def __init__(self, num_concepts: int | None, gate: bool, penalty: float, iterations: int) -> None:
         super().__init__(num_concepts)
-        self.gate, self.penalty = gate, penalty
+        self.gate = gate
+        self.penalty, self.iterations = checked("penalty", penalty, 0.0), checked("iterations", iterations, 1)
 
     @property
     def connected(self) -> bool:
@@ -61,6 +69,12 @@ class GrowthTracer(TracerModule):
         """Return the loss of next answers, and the penalty."""
         return super().losses(batch) | {"penalty": self.penalty * self.net.penalty()}
 
-    def trained(self) -> list[torch.nn.Parameter]:
-        """Return the weights to be trained."""
-        return [weight for weight in self.parameters() if weight.requires_grad]
+    def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, of the same value on all ranks, or their line searches would part."""
+        loss = super().fit_step(batch, batch_idx)
+        return loss + (mean_over_ranks(loss) - loss).detach()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return L-BFGS."""
+        trained = [weight for weight in self.parameters() if weight.requires_grad]
+        return torch.optim.LBFGS(trained, max_iter=self.iterations, line_search_fn="strong_wolfe")

@@ -28,28 +28,23 @@ def prerequisite_gate(level: Tensor, needed: Tensor, weight: Tensor) -> Tensor:
     return held.masked_fill(needed < 0, 1.0).amin(-1)
 
 
-def learning_gain(
-    rate: Tensor, level: Tensor, count: Tensor, correct: Tensor, shape: Tensor, fading: Tensor, outcome: Tensor
-) -> Tensor:
+def learning_gain(rate: Tensor, level: Tensor, count: Tensor, shape: Tensor, fading: Tensor) -> Tensor:
     """Return what a step brings in logits, [...], before any gate.
 
-    softplus(rate) a(level) (1 + count)^(-softplus(fading)) (1 + tanh(outcome) (2 correct - 1)) with
-    a(z) = 2 sigmoid(s0 + s1 z - softplus(s2) z^2). Ours: practice brings most near a level, and less each time.
+    rate a(level) (1 + count)^(-fading) with a(z) = 2 sigmoid(s0 + s1 z - s2 z^2). Ours: practice brings most near a
+    level, and less each time.
 
     Args:
         rate: of the concept, [...].
         level: of the learner on it, [...] in logits.
         count: earlier answers on it, [...].
-        correct: the answer, [...] in [0, 1].
         shape: s0, s1, s2, [3].
         fading: how fast repeated practice brings less, a scalar.
-        outcome: how much more a right answer brings than a wrong one, a scalar.
 
-    >>> zero, one = torch.zeros(()), torch.ones(())
-    >>> learning_gain(one, zero, one, one, torch.zeros(3), zero, zero)  # log(1 + e) * 1 * 2^-log(2) * 1
-    tensor(0.8123)
+    >>> one = torch.ones(1)
+    >>> learning_gain(one, 2 * one, one, torch.tensor([1.0, 1.0, 0.75]), one)  # 2 sigmoid(1 + 2 - 3) / 2
+    tensor([0.5000])
     """
     near = level.clamp(-LEVELS, LEVELS)
-    most = 2 * torch.sigmoid(shape[0] + shape[1] * near - F.softplus(shape[2]) * near.square())
-    again = torch.exp(-F.softplus(fading) * torch.log1p(count))
-    return F.softplus(rate) * most * again * (1 + torch.tanh(outcome) * (2 * correct - 1))
+    most = torch.sigmoid(shape[0] + near * (shape[1] - shape[2] * near))
+    return 2 * rate * most * torch.exp(-fading * torch.log1p(count))

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from lpr_lightning.bases.growth_tracer import GrowthTracer
-from lpr_lightning.bases.staged import checked
 from lpr_lightning.hparams import arguments
 from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
-from lpr_lightning.ranks import mean_over_ranks
-from lpr_lightning.types import InteractionBatch
 
 
 class PerformanceFactors(GrowthTracer):
@@ -24,8 +18,6 @@ class PerformanceFactors(GrowthTracer):
        cannot gain by what answers would say about the learner.
     2. Growth is logarithmic in the count, and gated by the prerequisites where the data have them.
 
-    It is trained by L-BFGS with a line search; take batches as large as memory holds, best all learners in one.
-
     Args:
         num_concepts: number of concepts; the command line fills it in from the data.
         gate: let growth on a concept through only as far as its prerequisites hold.
@@ -35,6 +27,7 @@ class PerformanceFactors(GrowthTracer):
     Raises:
         SettingError: a setting is out of range.
 
+    >>> import torch
     >>> from lpr_lightning.types import Exercise
     >>> tracer = PerformanceFactors(num_concepts=4).eval()
     >>> asked = Exercise.of_concepts(torch.tensor([0, 3]))
@@ -47,16 +40,6 @@ class PerformanceFactors(GrowthTracer):
     def __init__(
         self, num_concepts: int | None = None, gate: bool = True, penalty: float = 1e-3, iterations: int = 50
     ) -> None:
-        super().__init__(num_concepts, gate, checked("penalty", penalty, 0.0))
+        super().__init__(num_concepts, gate, penalty, iterations)
         self.save_hyperparameters(arguments(locals()))
-        self.iterations = checked("iterations", iterations, 1)
         self.net = PerformanceFactorsNet(self.num_concepts)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return L-BFGS."""
-        return torch.optim.LBFGS(self.trained(), max_iter=self.iterations, line_search_fn="strong_wolfe")
-
-    def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, of the same value on all ranks, or their line searches would part."""
-        loss = super().fit_step(batch, batch_idx)
-        return loss + (mean_over_ranks(loss) - loss).detach()

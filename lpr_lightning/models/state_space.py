@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
-import torch
-
 from lpr_lightning.bases.growth_tracer import GrowthTracer
-from lpr_lightning.bases.staged import Stage, checked
-from lpr_lightning.errors import SettingError
+from lpr_lightning.bases.staged import checked
 from lpr_lightning.hparams import arguments
 from lpr_lightning.nets.state_space import StateSpaceNet
 
@@ -17,15 +11,14 @@ from lpr_lightning.nets.state_space import StateSpaceNet
 class StateSpaceGrowth(GrowthTracer):
     """Follows a learner's levels by an extended Kalman filter over correlated concepts, and their growth by practice.
 
-    After Ekanadham and Karklin (2015, arXiv 1505.04409, T-SKIRT), whose concepts' levels are a Gaussian state, filtered
-    from answers.
+    After T-SKIRT (Ekanadham and Karklin 2017, arXiv 1702.04282), an item response model whose correlated proficiencies
+    change in time and are estimated online.
 
     Differs from the paper:
-    1. Levels are correlated by factors, prior mu + U U' + diag d, and the posterior is exact in R^2 + R + 3 N numbers.
-    2. Growth is no drift of the state: practice of a concept grows it by a learned amount that depends on level,
-       repetition and answer, and is gated by its prerequisites where the data have them; see `StateSpaceNet`.
-    3. Everything is trained by gradient descent through the filter on the next answers, not by expectation
-       maximisation.
+    1. Levels have a Gaussian prior mu + U U' + diag d whose posterior after each answer is held exactly.
+    2. Change is growth by practice: a learned amount that depends on level, repetition and answer, and that is gated by
+       the concept's prerequisites where the data have them; see `StateSpaceNet`.
+    3. Everything is trained through the filter on next answers. Questions are ignored.
     4. In an episode the belief stays; only growth moves.
 
     Args:
@@ -33,11 +26,12 @@ class StateSpaceGrowth(GrowthTracer):
         factors: of the correlation between concepts.
         gate: let growth on a concept through only as far as its prerequisites hold.
         penalty: weight of the summed squared differences between the concepts' learning rates.
-        learning_rate: of Adam at the beginning; it falls to 0 along half a cosine.
+        iterations: of L-BFGS on each batch; few, so that validation sees when it goes too far.
 
     Raises:
         SettingError: a setting is out of range.
 
+    >>> import torch
     >>> from lpr_lightning.types import Exercise
     >>> tracer = StateSpaceGrowth(num_concepts=4).eval()
     >>> asked, state = Exercise.of_concepts(torch.tensor([0])), tracer.initial_state(1)
@@ -53,24 +47,8 @@ class StateSpaceGrowth(GrowthTracer):
         factors: int = 6,
         gate: bool = True,
         penalty: float = 2e-3,
-        learning_rate: float = 3e-2,
+        iterations: int = 10,
     ) -> None:
-        super().__init__(num_concepts, gate, checked("penalty", penalty, 0.0))
+        super().__init__(num_concepts, gate, penalty, iterations)
         self.save_hyperparameters(arguments(locals()))
-        if learning_rate <= 0:
-            raise SettingError("learning_rate", learning_rate, "a number above 0")
-        self.learning_rate = learning_rate
         self.net = StateSpaceNet(self.num_concepts, checked("factors", factors, 1))
-
-    def stages(self) -> Sequence[Stage]:
-        """Return the only stage, whose learning rate falls."""
-        rates = {"all": self.learning_rate}
-        return [Stage("training", self.fit_step, rates, schedule=_cosine, select=lambda figures: figures["auc"])]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam."""
-        return torch.optim.Adam([{"name": "all", "params": self.trained()}], self.learning_rate)
-
-
-def _cosine(share: float, _: int) -> float:
-    return 0.5 * (1 + math.cos(math.pi * share))

@@ -70,7 +70,7 @@ class PerformanceFactorsNet(GrowthNet):
         """Return the state after one answer each; rows without a known concept stay as they are."""
         concept = asked.candidates().concept
         answers, overall, practice = self.practise(state, asked, correct)
-        count, concept = concept.shape[1], concept.flatten(0, 1)
+        concept = concept.flatten(0, 1)
         known, residual = (concept >= 0).to(answers), self._residual(concept, correct.reshape(-1))
         added = torch.stack([known * residual[:, None], known], 1)
         answers = answers.scatter_add(2, concept.clamp_min(0)[:, None].expand(-1, 2, -1), added)
@@ -135,7 +135,7 @@ class PerformanceFactorsNet(GrowthNet):
         return ease, self._evidence(before, overall[..., None]), before[:, :, 1]
 
     def _gated(self, concept: Tensor, needed: Tensor, base: Tensor, rate: Tensor) -> Tensor:
-        """Return the practice [B, T, C] before each answer, given the rest of the prerequisites' logits [B, T, C * K]."""
+        """Return the practice [B, T, C] before each answer, given the prerequisites' logits without it [B, T, C * K]."""
         practice, index, place = base.new_zeros(len(base), self.num_concepts), concept.clamp_min(0), needed.clamp_min(0)
         known, seen = (concept >= 0).to(base), []
         for step in range(base.shape[1]):

@@ -22,15 +22,26 @@ LEAST = 0.5
 class _Asked(NamedTuple):
     """One concept each with its prerequisites behind it, -1 where unused: `concept` [B, 1 + K].
 
-    Of each of these the loadings [B, 1 + K, R], prior mean and learning rate [B, 1 + K]; and how much of an answer
-    falls to the concept, `share` [B], 0 where there is none.
+    Of each of these the loadings [B, 1 + K, R] and the prior mean [B, 1 + K]; of the concept the learning rate, after
+    the answer, what growth of others is left by it, and how much of an answer falls to it, [B] each, 0, 1 and 0 where
+    there is no concept.
     """
 
     concept: Tensor
     loading: Tensor
     prior: Tensor
     rate: Tensor
+    left: Tensor
     share: Tensor
+
+
+class _Constants(NamedTuple):
+    """Weights as the equations have them: bounds [2], shape [3], fading of repeated practice, doubt."""
+
+    bounds: Tensor
+    shape: Tensor
+    fading: Tensor
+    doubt: Tensor
 
 
 class StateSpaceNet(GrowthNet):
@@ -98,22 +109,23 @@ class StateSpaceNet(GrowthNet):
     def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
         """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
         scaled = self._run(batch)[0][1:]
-        logit = self._chances(torch.cat(scaled) if scaled else self.prior.new_zeros(0))
-        return logit[0].log() - logit[1].log(), PackedRows.of(batch.mask[:, 1:]).place
+        chance, failure = self._chances(torch.cat(scaled) if scaled else self.prior.new_zeros(0))
+        return chance.log() - failure.log(), PackedRows.of(batch.mask[:, 1:]).place
 
     def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after one answer each; rows without a known concept stay as they are."""
-        concept = asked.candidates().concept
+        concept, correct = asked.candidates().concept, correct.reshape(-1)
         state = repeat_rows(state, concept.shape[1])
-        return self._answered(state, self._asked(concept.flatten(0, 1)), correct.reshape(-1))[1]
+        every = self._asked(concept.flatten(0, 1), correct)
+        return self._answered(state, every, correct, self._constants())[1]
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after a step of an episode: growth and counts, the belief stays."""
-        concept, correct = asked.candidates().concept, correct.reshape(-1)
+        concept, constants = asked.candidates().concept, self._constants()
         state = repeat_rows(state, concept.shape[1])
-        for one in self._asked(concept.flatten(0, 1)):
+        for one in self._asked(concept.flatten(0, 1), correct.reshape(-1)):
             level = self._level(state, one.concept, one.loading, one.prior)
-            state = *state[:3], self._grown(state[3], one, level, level[:, 0], correct)
+            state = *state[:3], self._grown(state[3], one, level, level[:, 0], constants)
         return state
 
     def predict(self, state: State, asked: Exercise) -> Tensor:
@@ -135,64 +147,67 @@ class StateSpaceNet(GrowthNet):
 
     def _run(self, batch: InteractionBatch) -> tuple[list[Tensor], State]:
         """Return the scaled levels of what was asked, longest row first, step by step, and the states at the end."""
-        rows, state = PackedRows.of(batch.mask), self.initial_state(len(batch))
-        sizes = rows.batch_sizes
-        slots = [
-            zip(*(part.split(sizes) for part in one), strict=True) for one in self._asked(rows.pack(batch.concept))
-        ]
+        rows, state, constants = PackedRows.of(batch.mask), self.initial_state(len(batch)), self._constants()
+        sizes, answers = rows.batch_sizes, rows.pack(batch.correct)
+        asked = self._asked(rows.pack(batch.concept), answers)
+        slots = [zip(*(part.split_with_sizes(sizes) for part in one), strict=True) for one in asked]
         scaled, ended = [], []
-        for size, correct, *asked in zip(sizes, rows.pack(batch.correct).split(sizes), *slots, strict=True):
+        for size, correct, *now in zip(sizes, answers.split_with_sizes(sizes), *slots, strict=True):
             if size < len(state[0]):
                 ended.append(tuple(part[size:] for part in state))
                 state = tuple(part[:size] for part in state)
-            before, state = self._answered(state, [_Asked(*one) for one in asked], correct)
+            before, state = self._answered(state, [_Asked(*one) for one in now], correct, constants)
             scaled.append(before)
         ended.append(state)
         whole = tuple(torch.cat(parts) for parts in zip(*reversed(ended), strict=True))
         return scaled, select_rows(whole, rows.back)
 
-    def _asked(self, concept: Tensor) -> list[_Asked]:
-        """Return what is needed of the concepts [B, C] of exercises, one after another."""
+    def _asked(self, concept: Tensor, correct: Tensor) -> list[_Asked]:
+        """Return what is needed of the concepts [B, C] of exercises, one after another, given the answers [B]."""
         known = (concept >= 0).to(self.prior)
         share = known / known.sum(1, keepdim=True).clamp_min(1)
-        table = torch.cat([self.loading, torch.stack([self.prior, self.growth + self.concept_growth], 1)], 1)
+        table = torch.cat([self.loading, self.prior[:, None]], 1)
+        rates = F.softplus(self.growth + self.concept_growth)[:, None]
+        outcome = 1 + torch.tanh(self.outcome) * (2 * correct - 1)
+        left = torch.exp(share * F.logsigmoid(-self.forgetting))
         asked = []
         for slot, one in enumerate(concept.unbind(1)):
             every = torch.cat([one[:, None], self.gate.of(one)], 1)
             values = F.embedding(every.clamp_min(0), table)
-            asked.append(_Asked(every, values[..., :-2], values[..., -2], values[..., -1], share[:, slot]))
+            rate = F.embedding(one.clamp_min(0), rates)[:, 0] * outcome * known[:, slot]
+            asked.append(_Asked(every, values[..., :-1], values[..., -1], rate, left[:, slot], share[:, slot]))
         return asked
 
-    def _answered(self, state: State, asked: Sequence[_Asked], correct: Tensor) -> tuple[Tensor, State]:
+    def _answered(
+        self, state: State, asked: Sequence[_Asked], correct: Tensor, constants: _Constants
+    ) -> tuple[Tensor, State]:
         """Return the mean scaled level of what was asked, and the state after the answers [B]."""
         before = None
         if len(asked) > 1:
-            every = torch.stack([self._scaled(state, one.concept[:, :1])[:, 0] * one.share for one in asked])
-            before = every.sum(0)
+            before = torch.stack([self._scaled(state, one.concept[:, :1])[:, 0] * one.share for one in asked]).sum(0)
         for one in asked:
             mean, covariance, own, practice = state
-            index = one.concept[:, :1, None].clamp_min(0).expand(-1, 3, -1)
-            belief = Belief(mean, covariance, *own.gather(2, index).squeeze(2).unbind(1))
+            index = one.concept[:, :1, None].clamp_min(0)
+            belief = Belief(mean, covariance, *own.gather(2, index.expand(-1, 3, -1)).squeeze(2).unbind(1))
             level = self._level(state, one.concept, one.loading, one.prior)
             base = one.prior[:, 0] + practice[:, 0].gather(1, index[:, 0])[:, 0]
-            scaled, after, belief = sharpened(belief, one.loading[:, 0], base, correct, one.share, self._limits)
+            scaled, after, belief = sharpened(belief, one.loading[:, 0], base, correct, one.share, constants.bounds)
             before = scaled * one.share if before is None else before
-            variance = belief.variance + F.softplus(self.doubt) * (one.share > 0)
-            own = own.scatter(2, index, torch.stack([belief.own, belief.shared, variance], 1)[..., None])
-            practice = self._grown(practice, one, level, after, correct)
+            sharper = [belief.own, belief.shared, belief.variance + constants.doubt * (one.share > 0)]
+            own = own.scatter(2, index.expand(-1, 3, -1), torch.stack(sharper, 1)[..., None])
+            practice = self._grown(practice, one, level, after, constants)
             state = belief.mean, belief.covariance, own, practice
         return self.prior.new_zeros(len(correct)) if before is None else before, state
 
-    def _grown(self, practice: Tensor, one: _Asked, level: Tensor, own: Tensor, correct: Tensor) -> Tensor:
+    def _grown(self, practice: Tensor, one: _Asked, level: Tensor, own: Tensor, constants: _Constants) -> Tensor:
         """Return growth and counts after a step, from the levels [B, 1 + K] before it and the concept's `own` [B]."""
         index = one.concept[:, :1, None].clamp_min(0).expand(-1, 2, -1)
         growth, count = practice.gather(2, index).squeeze(2).unbind(1)
-        gain = learning_gain(one.rate[:, 0], own, count, correct, self.shape, self.repeated, self.outcome)
-        gain = gain * self.gate(level[:, 1:], one.concept[:, 1:])
-        going = (one.share > 0).to(gain)
-        left = torch.exp(one.share * F.logsigmoid(-self.forgetting))
-        faded = practice * torch.stack([left, torch.ones_like(left)], 1)[..., None]
-        return faded.scatter(2, index, torch.stack([growth + gain * going, count + going], 1)[..., None])
+        gain = learning_gain(one.rate, own, count, constants.shape, constants.fading)
+        if self.gate.active:
+            gain = gain * self.gate(level[:, 1:], one.concept[:, 1:])
+        faded = practice * torch.stack([one.left, torch.ones_like(one.left)], 1)[..., None]
+        return faded.scatter(2, index, torch.stack([growth + gain, count + (one.share > 0)], 1)[..., None])
 
     def _level(self, state: State, concept: Tensor, loading: Tensor, prior: Tensor) -> Tensor:
         """Return the means of levels with growth, [B, M]."""
@@ -211,9 +226,10 @@ class StateSpaceNet(GrowthNet):
         variance = (1 - shared).square() * (loading @ covariance * loading).sum(2) + alone
         return self._level(state, concept, loading, prior) * narrowing(variance)
 
-    @property
-    def _limits(self) -> Tensor:
-        return LEAST * torch.sigmoid(self.bounds)
-
     def _chances(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        return bounded_success(scaled, self._limits)
+        return bounded_success(scaled, LEAST * torch.sigmoid(self.bounds))
+
+    def _constants(self) -> _Constants:
+        shape = torch.cat([self.shape[:2], F.softplus(self.shape[2:])])
+        fading, doubt = F.softplus(self.repeated), F.softplus(self.doubt)
+        return _Constants(LEAST * torch.sigmoid(self.bounds), shape, fading, doubt)

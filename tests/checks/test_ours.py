@@ -16,7 +16,9 @@ from lpr_lightning.models.calibrated_dkt import CalibratedDKT
 from lpr_lightning.models.dkt import DKT
 from lpr_lightning.models.ib_grpo import IBGRPOPolicy
 from lpr_lightning.models.multitask_lstm import MultiTaskLSTM
+from lpr_lightning.models.performance_factors import PerformanceFactors
 from lpr_lightning.models.simple_kt import SimpleKT
+from lpr_lightning.models.state_space import StateSpaceGrowth
 from lpr_lightning.nets.concept_scorer import ConceptScorer
 from lpr_lightning.nets.path_decoder import SmallQwen2
 from lpr_lightning.nets.path_net import Backbone
@@ -57,6 +59,9 @@ TRACERS: dict[str, Callable[[], TracerModule]] = {
     "calibrated_dkt": calibrated,
     "multitask_lstm": lambda: MultiTaskLSTM(CONCEPTS, embedding_size=5, hidden_size=7),
     "multitask_rnn": lambda: MultiTaskLSTM(CONCEPTS, embedding_size=5, hidden_size=7, cell="rnn"),
+    "performance_factors": lambda: PerformanceFactors(CONCEPTS),
+    "state_space": lambda: StateSpaceGrowth(CONCEPTS, factors=2),
+    "state_space_without_gate": lambda: StateSpaceGrowth(CONCEPTS, factors=2, gate=False),
 }
 
 

@@ -12,9 +12,13 @@ from torch.nn.functional import pad
 
 from lpr_lightning.nets.attention_tracer import AttentionTracer
 from lpr_lightning.nets.dkt import DKTNet
+from lpr_lightning.nets.growth_net import GrowthNet
 from lpr_lightning.nets.multitask_lstm import MultiTaskNet
+from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
+from lpr_lightning.nets.state_space import StateSpaceNet
+from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import Tracer
 from lpr_lightning.types import Exercise, InteractionBatch, State, repeat_rows, select_rows
 
@@ -29,14 +33,20 @@ def question_net() -> QuestionNet:
     return QuestionNet(table, hidden_size=6, head_size=8)
 
 
-Net = DKTNet | AttentionTracer | QuestionNet | MultiTaskNet
-NETS: dict[str, Callable[[], Net]] = {
+def gated(net: GrowthNet) -> GrowthNet:
+    net.gate.attach(torch.tensor([[0, 1], [1, 2], [3, 2]]))
+    return net
+
+
+NETS: dict[str, Callable[[], TracerNet]] = {
     "dkt": lambda: DKTNet(CONCEPTS, 4, 6),
     "dkt of two layers": lambda: DKTNet(CONCEPTS, 4, 6, num_layers=2),
     "attention": lambda: AttentionTracer(CONCEPTS, ITEMS, width=8, num_layers=2, num_heads=2, window=3),
     "question": question_net,
     "multitask lstm": lambda: MultiTaskNet(CONCEPTS, 4, 6),
     "multitask rnn": lambda: MultiTaskNet(CONCEPTS, 4, 6, cell="rnn"),
+    "performance factors": lambda: gated(PerformanceFactorsNet(CONCEPTS)),
+    "state space": lambda: gated(StateSpaceNet(CONCEPTS, factors=3)),
 }
 
 
@@ -48,7 +58,7 @@ class Case:
         net = NETS[name]()
         for weight in net.parameters():
             nn.init.normal_(weight, std=0.4)
-        self.net: Net = net.double().eval()
+        self.net: TracerNet = net.double().eval()
         self.knows_items = name in ("attention", "question")
 
 
@@ -148,7 +158,10 @@ def test_candidates_are_asked_and_observed_as_one_by_one(case: Case, gradients: 
         copies = repeat_rows(state, 3)
         torch.testing.assert_close(net.predict(state, asked).flatten(), net.predict(copies, asked.flat()))
         close(net.observe(state, asked, correct), net.observe(copies, asked.flat(), correct.flatten()))
-        close(net.practise(state, asked, correct), net.observe(state, asked, correct))
+        practised = net.practise(copies, asked.flat(), correct.flatten())
+        close(net.practise(state, asked, correct), practised)
+        if not isinstance(net, GrowthNet):
+            close(practised, net.observe(state, asked, correct))
 
 
 @pytest.mark.parametrize("gradients", [True, False])
