@@ -70,6 +70,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.simulators.kes import KESSimulator as KESSimulator
     from lpr_lightning.simulators.rollout import rollout as rollout
     from lpr_lightning.simulators.true_learners import TrueLearners as TrueLearners
+    from lpr_lightning.tasks.goals_ahead import GoalsAhead as GoalsAhead
     from lpr_lightning.tasks.next_answers import NextAnswers as NextAnswers
     from lpr_lightning.tasks.next_paths import NextPaths as NextPaths
     from lpr_lightning.tasks.path_requests import PathRequests as PathRequests
@@ -140,6 +141,7 @@ _MODULES = {
     "KESSimulator": "simulators.kes",
     "rollout": "simulators.rollout",
     "TrueLearners": "simulators.true_learners",
+    "GoalsAhead": "tasks.goals_ahead",
     "NextAnswers": "tasks.next_answers",
     "NextPaths": "tasks.next_paths",
     "PathRequests": "tasks.path_requests",

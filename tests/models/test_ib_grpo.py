@@ -75,7 +75,7 @@ def test_it_reaches_the_best_paths_of_a_ladder_by_its_own_experience(folder: Pat
         learning_rate=3e-3,
         temperature=0.8,
     )
-    learners = data(folder)
+    learners = data(folder, num_learners=160)
     learners.task = PathRequests(length=6, min_distinct=4, max_history=1)
     run = trainer(20)
     run.fit(model, datamodule=learners)
