@@ -23,13 +23,18 @@ def logit(mastery: Tensor) -> Tensor:
     return torch.logit(mastery.clamp(CERTAIN, 1 - CERTAIN))
 
 
-def practice_counts(concept: Tensor, num_concepts: int) -> Tensor:
-    """Return how often each concept occurs among those of answers [B, T, C] (-1 where unused), [B, N] float32.
+def practice_counts(concept: Tensor, mask: Tensor, num_concepts: int) -> Tensor:
+    """Return how often each concept occurs in answers on `concept` [B, T, C], -1 where unused, [B, N] float32.
 
-    >>> practice_counts(torch.tensor([[[0, -1], [2, 0]]]), 3)
+    Args:
+        concept: of the answers.
+        mask: which of them are real, [B, T] bool.
+        num_concepts: N.
+
+    >>> practice_counts(torch.tensor([[[0, -1], [2, 0], [1, 1]]]), torch.tensor([[True, True, False]]), 3)
     tensor([[2., 0., 1.]])
     """
-    used = (concept >= 0).flatten(1)
+    used = ((concept >= 0) & mask[..., None]).flatten(1)
     count = torch.zeros(len(concept), num_concepts, device=concept.device)
     return count.scatter_add(1, concept.clamp_min(0).flatten(1), used.float())
 

@@ -147,7 +147,7 @@ class ConceptScorerNet(PathNet):
             raise SettingError(
                 "mastery", None, "estimated mastery [B, N]", "Without it build ConceptScorer(mastery=False)"
             )
-        practised = practice_counts(request.history.concept, self.num_concepts)
+        practised = practice_counts(request.history.concept, request.history.mask, self.num_concepts)
         graph = (self.needs, self.ancestors) if self.reads_graph else None
         features = request_features(mastery if self.reads_mastery else None, practised, request.targets, graph)
         features = features.to(self.score.weight)

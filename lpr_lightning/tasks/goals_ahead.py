@@ -144,7 +144,7 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
         mastery = self.mastery(request)
         if bool(self.needs.any()):
             return (mastery < self.low) & (weakest(mastery, self.needs) < self.low)
-        unpractised = practice_counts(request.history.concept, len(self.course)) == 0
+        unpractised = practice_counts(request.history.concept, request.history.mask, len(self.course)) == 0
         return (mastery < self.low) & unpractised & (self.course > reached(request.history, self.course)[:, None])
 
 

@@ -142,7 +142,7 @@ def test_features_of_a_request_by_hand() -> None:
     request, needs = ask(), direct_prerequisites(torch.tensor(EDGES), CONCEPTS)
     mastery = torch.full((4, CONCEPTS), 0.5)
     mastery[0, 0] = 0.0
-    practised = practice_counts(request.history.concept, CONCEPTS)
+    practised = practice_counts(request.history.concept, request.history.mask, CONCEPTS)
     first = request_features(mastery, practised, request.targets, (needs, ancestors(needs)))[0]
     low = -math.log(99)
     # Concept 0: twice practised, behind the only target, unknown itself, needs nothing.
@@ -184,7 +184,9 @@ def test_rows_and_padding_do_not_matter() -> None:
     net, request = scorer(), ask()
     path = drawn(net, request)
     whole = net.log_prob(request, path, GROUP, mastery=mastered())[0]
-    padded = net.log_prob(ask(padding=4), path, GROUP, mastery=mastered())[0]
+    longer = ask(padding=4)
+    longer.history.concept[~longer.history.mask] = 5
+    padded = net.log_prob(longer, path, GROUP, mastery=mastered())[0]
     torch.testing.assert_close(whole, padded)
     one = torch.tensor([1])
     alone = net.log_prob(request.select(one), path[GROUP : 2 * GROUP], GROUP, mastery=mastered()[one])[0]
