@@ -21,7 +21,7 @@ from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError, checked_or_none
 from lpr_lightning.hparams import Plain, arguments, built
-from lpr_lightning.protocols import Examples, Simulator, Task
+from lpr_lightning.protocols import Connected, Examples, Simulator, Task
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import PAD, Interactions, Split
 
@@ -204,6 +204,8 @@ class LearnerDataModule(LightningDataModule, ABC):
 
     def examples(self, split: Split) -> Examples:
         """Return the examples that the task makes of one split's learners, all of them on every rank."""
+        if isinstance(self.task, Connected):
+            self.task.connect(self)
         return self.task.examples(self.interactions(split), split, self.num_concepts, self.seed)
 
     def batches(self, split: Split, shuffle: bool = False) -> IndexedBatches:

@@ -86,6 +86,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.simulators.transfer_world import TransferWorld as TransferWorld
     from lpr_lightning.simulators.true_learners import GrowthWorld as GrowthWorld
     from lpr_lightning.simulators.true_learners import TrueLearners as TrueLearners
+    from lpr_lightning.tasks.goals_ahead import GoalsAhead as GoalsAhead
     from lpr_lightning.tasks.next_answers import NextAnswers as NextAnswers
     from lpr_lightning.tasks.next_paths import NextPaths as NextPaths
     from lpr_lightning.tasks.path_requests import PathRequests as PathRequests
@@ -172,6 +173,7 @@ _MODULES = {
     "TransferWorld": "simulators.transfer_world",
     "GrowthWorld": "simulators.true_learners",
     "TrueLearners": "simulators.true_learners",
+    "GoalsAhead": "tasks.goals_ahead",
     "NextAnswers": "tasks.next_answers",
     "NextPaths": "tasks.next_paths",
     "PathRequests": "tasks.path_requests",

@@ -263,10 +263,10 @@ class NewLearners(Protocol):
 
 @runtime_checkable
 class Connected(Protocol):
-    """A part of a model, or a policy, that needs more of the data than sizes; a module keeps it in buffers."""
+    """A part of a model, a task or a policy, that needs more of the data than sizes; a module keeps it in buffers."""
 
     def connect(self, data: LearnerData) -> None:
-        """Take from the data what is needed; called as soon as a model is built, or before policies are compared."""
+        """Take what is needed: as soon as a model is built, before examples are made, before policies are compared."""
         ...
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lpr_lightning.bases.staged import checked, datamodule_of
+from lpr_lightning.bases.staged import datamodule_of
 from lpr_lightning.bases.tracer import TracerModule
+from lpr_lightning.errors import checked
 from lpr_lightning.functional.zpd import concept_difficulty
 from lpr_lightning.nets.growth_net import GrowthNet
 from lpr_lightning.protocols import LearnerData

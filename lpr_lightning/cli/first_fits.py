@@ -1,4 +1,4 @@
-"""First fits: a tracer that a model names by a configuration file is fitted before the model is built, and cached."""
+"""First fits: a tracer that a model or a task names by a configuration is fitted before that is built, and cached."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class FirstFitProgressBar(StageProgressBar):
         return f"fitting {self.model} first: {super()._get_train_description(current_epoch)}"
 
 
-def check_tracers(model: Namespace, from_checkpoint: bool) -> None:
-    """Make the paths of tracers in a parsed model absolute, and refuse those that cannot be used.
+def check_tracers(part: Namespace, from_checkpoint: bool) -> None:
+    """Make the paths of tracers in a parsed model, or in parsed data, absolute, and refuse those that cannot be used.
 
     Raises:
         MissingFileError: there is no such file.
         SettingError: a configuration is to be fitted although the run starts from a checkpoint.
     """
-    for holder, name in tracer_paths(model):
+    for holder, name in tracer_paths(part):
         path = Path(name).resolve()
         if not path.is_file():
             advice = "give a tracer's configuration (.yaml), relative to the file that names it, or its checkpoint"

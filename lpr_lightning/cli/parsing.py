@@ -20,7 +20,7 @@ Settings = dict[str, Plain]
 
 CONFIGS, CHECKPOINT = (".yaml", ".yml"), ".ckpt"
 TRACER = "tracer"
-"""The argument, at any depth of a model's, that may be the path of a checkpoint or a configuration."""
+"""The argument, at any depth of a model's or a task's, that may be the path of a checkpoint or a configuration."""
 _NESTED = ("--model", "--trainer", "--data.task", "--data.world")
 _NOISE = re.compile(
     r"^\s*(- )?(Does not validate against any|Subtypes:|Errors:|Given value|Expected a path but"
@@ -98,7 +98,7 @@ def read_config(name: str, short_names: Mapping[str, str]) -> Settings:
     if not isinstance(content, dict):
         return {}
     settings: Settings = {str(key): in_full(value, short_names) for key, value in content.items()}
-    for holder, tracer in tracer_paths(settings.get("model")):
+    for holder, tracer in tracer_paths([settings.get("model"), settings.get("data")]):
         holder[TRACER] = str((path.resolve().parent / tracer).resolve())
     return settings
 

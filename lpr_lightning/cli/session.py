@@ -118,6 +118,7 @@ class PathCLI(LightningCLI):
         self.config = parser.parse_args(args)
         origin = self.settings.origin
         first_fits.check_tracers(self.config[self.config.subcommand].model, origin is not None)
+        first_fits.check_tracers(self.config[self.config.subcommand].data, False)  # a checkpoint holds no task's tracer
         if origin is not None:
             model = self.parsed()["model"]
             final = resume.leaves(model["init_args"]) if isinstance(model, dict) else {}
@@ -142,12 +143,14 @@ class PathCLI(LightningCLI):
         config = copy.deepcopy(self.config)
         own = config[self.subcommand]
         with builder.unwrapped():
-            alone = LightningArgumentParser()
-            alone.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-            self.datamodule = alone.instantiate(Namespace(data=own.data), instantiators=[(builder, object, True)]).data
+            task = own.data.init_args.pop("task", None) if _fits_first(own.data) else None
+            self.datamodule = self._data(own.data, builder)
             builder.take_sizes(self.datamodule)
+            if task is not None:  # its tracer is fitted on the data without it
+                own.data.init_args.task = task
             self.fit_first(own)
-            own.data = self.datamodule
+            own.data = self.datamodule if task is None else self._data(own.data, builder)
+            self.datamodule = own.data
             parser = self._parser(self.subcommand)
             own = parser.instantiate(own, instantiators=[(builder, object, True)])
             self.config_init = Namespace({"subcommand": self.subcommand, str(self.subcommand): own})
@@ -157,9 +160,20 @@ class PathCLI(LightningCLI):
             builder.connect(self.model, self.datamodule)
         self.trainer = self.instantiate_trainer()
 
+    @staticmethod
+    def _data(config: Namespace, builder: registry.Builder) -> LightningDataModule:
+        """Build the data alone."""
+        alone = LightningArgumentParser()
+        alone.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+        data: LightningDataModule = alone.instantiate(
+            Namespace(data=config), instantiators=[(builder, object, True)]
+        ).data
+        return data
+
     def plan_first_fits(self, data: object) -> None:
-        """Parse the fits that the model's tracers need, and decide which of them are cached already."""
-        paths = {path for _, path in tracer_paths(self.config[self.config.subcommand].model)}
+        """Parse the fits that the tracers of model and task need, and decide which of them are cached already."""
+        own = self.config[self.config.subcommand]
+        paths = {path for _, path in tracer_paths([own.model, own.data])}
         for number, path in enumerate(sorted(path for path in paths if path.endswith(CONFIGS))):
             if path not in self.first_fits:
                 name = TRACER + (f"_{number}" if number else "")
@@ -169,11 +183,11 @@ class PathCLI(LightningCLI):
                     raise LPRError(f"{path}: {error}") from error
 
     def fit_first(self, own: Namespace) -> None:
-        """Fit the tracers of the model that are configurations, and put their checkpoints in their place."""
+        """Fit the tracers of model and task that are configurations, and put their checkpoints in their place."""
         self.plan_first_fits(self.datamodule)
         for path, fit in self.first_fits.items():
             checkpoint = fit.checkpoint()
-            for holder, given in tracer_paths(own.model):
+            for holder, given in tracer_paths([own.model, own.data]):
                 if given == path:
                     holder[TRACER] = str(checkpoint)
         if self.first_fits:
@@ -224,6 +238,11 @@ class PathCLI(LightningCLI):
 
     def _has_own_table(self) -> bool:
         return any(isinstance(one, ResultsTable) for one in vars(self.trainer).get("callbacks", []))
+
+
+def _fits_first(data: Namespace) -> bool:
+    """Return whether a tracer in parsed data is a configuration."""
+    return any(path.endswith(CONFIGS) for _, path in tracer_paths(data))
 
 
 class TracerFit(PathCLI):

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lpr_lightning.bases.agent import Agent
 from lpr_lightning.bases.staged import Outputs, Stage, run_seed
+from lpr_lightning.cache import fingerprint
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError, checked, checked_positive, checked_share
 from lpr_lightning.functional.clipping import Level, clipped_surrogate
 from lpr_lightning.goals import ConceptGoal, Targets
 from lpr_lightning.hparams import arguments, built, built_each, plain
 from lpr_lightning.models.dkt import DKT
-from lpr_lightning.nets.path_decoder import PathDecoder, SmallQwen2
+from lpr_lightning.nets.path_decoder import SmallQwen2
+from lpr_lightning.nets.path_net import Backbone, PathNet
 from lpr_lightning.objectives import (
     Advantage,
     EpsilonIndicator,
@@ -28,7 +30,7 @@ from lpr_lightning.objectives import (
 from lpr_lightning.policies.demonstrations import Demonstrations
 from lpr_lightning.policies.planned import Planned, Replan, follow_paths
 from lpr_lightning.policies.search import FoundPaths
-from lpr_lightning.protocols import Act, Environment, Simulator
+from lpr_lightning.protocols import Act, Connected, Environment, Simulator
 from lpr_lightning.ranks import mean_count
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.rollout import request_draws
@@ -64,7 +66,9 @@ class IBGRPOPolicy(Agent):
         goal: what a path is for; default the targets of each request under a hard exam.
         objectives: what a path is judged by; default the paper's four (eq. 1-5).
         advantage: how rewards become advantages.
-        backbone: the policy's network.
+        backbone: the policy's network: a `SmallQwen2` over tokens, or a `ConceptScorer` of what is known of each
+            concept.
+        estimator: whose estimates of the learners' mastery the network reads, if it reads any; default the simulator.
         demonstrations: the searches that make demonstrations.
         early_stop: end an episode once its exam is full.
         replan: in validation, test and prediction, plan anew after each answer instead of once.
@@ -97,7 +101,8 @@ class IBGRPOPolicy(Agent):
         goal: ConceptGoal | None = None,
         objectives: Sequence[Objective] | None = None,
         advantage: Advantage | None = None,
-        backbone: SmallQwen2 | None = None,
+        backbone: Backbone | None = None,
+        estimator: Simulator | None = None,
         demonstrations: Demonstrations | None = None,
         early_stop: bool = False,
         replan: bool = False,
@@ -143,7 +148,10 @@ class IBGRPOPolicy(Agent):
         self.advantage: Advantage = built(advantage, Advantage) or EpsilonIndicator()
         self.advantage.check(self.objectives.names)
         self.demonstrations = built(demonstrations, Demonstrations) or Demonstrations()
-        self.net: PathDecoder = (built(backbone, SmallQwen2) or SmallQwen2()).build(self.num_concepts)
+        self.net: PathNet = (built(backbone, Backbone) or SmallQwen2()).build(self.num_concepts)
+        self.estimator = built(estimator, Simulator)
+        if self.estimator is not None and self.estimator.num_concepts != self.num_concepts:
+            raise SettingError("estimator", self.estimator.num_concepts, f"a simulator of {num_concepts} concepts")
         self.group_size, self.clone_epochs, self.clone_effect = group_size, clone_epochs, clone_effect
         self.temperature, self.updates, self.varied = temperature, updates, varied
         self.clip_low, self.clip_high, self.ratio, self.entropy_weight = clip_low, clip_high, ratio, entropy_weight
@@ -151,6 +159,7 @@ class IBGRPOPolicy(Agent):
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self._policy = Replan(self) if replan else Planned(self)
         self._found: FoundPaths | None = None
+        self._known: Tensor | None = None
         self._pool: Tensor | None = None
 
     def stages(self) -> Sequence[Stage]:
@@ -168,17 +177,26 @@ class IBGRPOPolicy(Agent):
         return torch.optim.AdamW([group], self.rates["improve"], betas=(0.9, 0.95), weight_decay=self.weight_decay)
 
     @property
-    def horizon(self) -> int:
-        """The policy ends its paths itself, at this length at most."""
-        return self.net.max_length
+    def horizon(self) -> int | None:
+        """Most steps of paths that the network ends itself; None where they have the wanted length."""
+        return self.net.horizon
 
     def forward(self, request: PathRequest) -> Tensor:
         """Return the likeliest path for each request, [B, L] int64, -1 after its end."""
-        return self.net.sample(request).path
+        return self.net.sample(request, mastery=self.estimated(request)).path
 
     def plan(self, request: PathRequest) -> Tensor:
         """Return the same: what a path is planned by."""
-        return self.net.sample(request).path
+        path: Tensor = self(request)
+        return path
+
+    @torch.no_grad()
+    def estimated(self, request: PathRequest) -> Tensor | None:
+        """Return the learners' estimated mastery after their histories, [B, N]; None where the network reads none."""
+        if not self.net.reads_mastery:
+            return None
+        estimator = self.estimator or self.simulator
+        return estimator.mastery(estimator.start(request))
 
     def begin(self, environment: Environment, request: PathRequest) -> State:
         """Plan the paths, or get ready to plan at each step."""
@@ -195,6 +213,8 @@ class IBGRPOPolicy(Agent):
     def prepare(self) -> None:
         """Find demonstrations, and fit the objectives on what they teach training learners."""
         super().prepare()
+        if isinstance(self.net, Connected):
+            self.net.connect(self.data())
         found, examples = self._demonstrated(), self.data().examples("train")
         followed: list[Rollout] = []
         for index in torch.split(torch.arange(len(found.path)), ROWS):
@@ -211,7 +231,8 @@ class IBGRPOPolicy(Agent):
     def clone(self, request: PathRequest, batch_idx: int) -> Outputs:
         """Take one step of eq. 7 on the demonstrations of these requests, the end of the path included."""
         path, effect = (part[request.row.cpu()].to(self.device) for part in self._demonstrated())
-        log_prob, mask, _ = self.net.log_prob(request, path.flatten(0, 1), path.shape[1])
+        mastery = None if self._known is None else self._known[request.row]
+        log_prob, mask, _ = self.net.log_prob(request, path.flatten(0, 1), path.shape[1], mastery=mastery)
         mask = mask & (effect.flatten() >= self.clone_effect)[:, None]
         loss = -(log_prob * mask).sum() / mean_count(mask.sum())
         self.descend(loss, self.max_grad_norm)
@@ -228,8 +249,9 @@ class IBGRPOPolicy(Agent):
         some = bool(unfinished.any())  # of this process; without any it takes part with a loss of 0
         if some:
             request, draws = request.select(unfinished), draws.select(unfinished)
+        mastery = self.estimated(request)
         self.net.eval()
-        sampled = self.net.sample(request, self.group_size, self.temperature, draws.at(1))
+        sampled = self.net.sample(request, self.group_size, self.temperature, draws.at(1), mastery)
         self.net.train()
         taught = follow_paths(
             self.simulator, self.goal, request, sampled.path, draws.at(2), self.group_size, self.early_stop
@@ -239,7 +261,9 @@ class IBGRPOPolicy(Agent):
         advantage = self.advantage(groups).flatten()
         taken = (taught.length + (~taught.stopped).long())[:, None]  # the end is the policy's own unless stopped
         for _ in range(self.updates):
-            log_prob, mask, entropy = self.net.log_prob(request, sampled.path, self.group_size, self.temperature)
+            log_prob, mask, entropy = self.net.log_prob(
+                request, sampled.path, self.group_size, self.temperature, mastery
+            )
             mask = mask & some & (torch.arange(mask.shape[1], device=mask.device) < taken)
             old = log_prob.detach() if self.updates == 1 else sampled.log_prob[:, : log_prob.shape[1]]
             surrogate, clipped = clipped_surrogate(
@@ -266,9 +290,16 @@ class IBGRPOPolicy(Agent):
     def _demonstrated(self) -> FoundPaths:
         if self._found is None:
             data = self.data()
-            key = [data.fingerprint, plain(data.task)]
-            environment = Environment(self.simulator, self.goal)
-            self._found = self.demonstrations.find(environment, data.examples("train"), key, self.device)
+            examples = data.examples("train")
+            if isinstance(self.demonstrations, Connected):
+                self.demonstrations.connect(data)
+            weights = data.task.state_dict() if isinstance(data.task, nn.Module) else {}
+            key = [data.fingerprint, plain(data.task), fingerprint(weights)]
+            self._found = self.demonstrations.find(Environment(self.simulator, self.goal), examples, key, self.device)
+            if self.net.reads_mastery:
+                rows = torch.split(torch.arange(len(examples.sizes)), ROWS)
+                known = (self.estimated(self._requests(examples.batch(index))) for index in rows)
+                self._known = torch.cat([mastery for mastery in known if mastery is not None])
         return self._found
 
     def _target_pool(self) -> Tensor:

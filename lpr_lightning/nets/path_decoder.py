@@ -11,18 +11,9 @@ from transformers import DynamicCache, Qwen2Config, Qwen2Model
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.nets import shared_prompt
+from lpr_lightning.nets.path_net import Backbone, PathNet, SampledPaths
 from lpr_lightning.nets.shared_prompt import SharedPrompt
 from lpr_lightning.types import PAD, InteractionBatch, PathRequest
-
-
-@dataclass(frozen=True)
-class SampledPaths:
-    """Paths [B * K, L] int64 (-1 after their end), the log-probabilities [B * K, L] of their tokens, the end token
-    included, and `token_mask` [B * K, L], True on concepts and on the end token."""
-
-    path: Tensor
-    log_prob: Tensor
-    token_mask: Tensor
 
 
 @dataclass
@@ -34,7 +25,7 @@ class _Prompt:
     length: Tensor
 
 
-class PathDecoder(nn.Module):
+class PathDecoder(PathNet):
     """A Qwen2 decoder from scratch over the tokens of learning paths.
 
     Prompt: one token for each (concept, answer) of the last `history_length` interactions, one for each target, one
@@ -83,8 +74,18 @@ class PathDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, num_concepts + 1)
 
+    @property
+    def horizon(self) -> int | None:
+        """Most concepts of a path."""
+        return self.max_length
+
     def log_prob(
-        self, request: PathRequest, path: Tensor, group_size: int, temperature: float = 1.0
+        self,
+        request: PathRequest,
+        path: Tensor,
+        group_size: int,
+        temperature: float = 1.0,
+        mastery: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the log-probabilities [B * K, L + 1] of each path's tokens and end, their mask, and the entropies.
 
@@ -108,6 +109,7 @@ class PathDecoder(nn.Module):
         group_size: int = 1,
         temperature: float = 1.0,
         draws: Draws | None = None,
+        mastery: Tensor | None = None,
     ) -> SampledPaths:
         """Return `group_size` paths for each request, sampled by the requests' `draws`, or the likeliest without them.
 
@@ -212,7 +214,7 @@ class PathDecoder(nn.Module):
 
 
 @dataclass(frozen=True)
-class SmallQwen2:
+class SmallQwen2(Backbone):
     """Settings of a `PathDecoder`: a small Qwen2 trained from scratch, so that nothing need be downloaded.
 
     Args:

@@ -19,9 +19,11 @@ from lpr_lightning.models.multitask_lstm import MultiTaskLSTM
 from lpr_lightning.models.performance_factors import PerformanceFactors
 from lpr_lightning.models.simple_kt import SimpleKT
 from lpr_lightning.models.state_space import StateSpaceGrowth
+from lpr_lightning.nets.concept_scorer import ConceptScorer
 from lpr_lightning.nets.path_decoder import SmallQwen2
+from lpr_lightning.nets.path_net import Backbone
 from lpr_lightning.policies import Planned, Replan
-from lpr_lightning.protocols import Environment
+from lpr_lightning.protocols import Connected, Environment
 from lpr_lightning.simulators.actions import ActionSet, ConceptActions, QuestionActions
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.types import PAD, InteractionBatch, PathRequest
@@ -106,11 +108,13 @@ def test_simulators_over_tracers(name: str, questions: bool, data: SyntheticLear
     check_simulator(simulator, request(data), WeakestConcept())
 
 
+@pytest.mark.parametrize("backbone", [SmallQwen2(hidden_size=16, num_layers=1, num_heads=2), ConceptScorer(8)])
 @pytest.mark.parametrize("replan", [False, True])
-def test_ib_grpo(replan: bool, data: SyntheticLearners) -> None:
+def test_ib_grpo(replan: bool, backbone: Backbone, data: SyntheticLearners) -> None:
     torch.manual_seed(0)
-    small = SmallQwen2(hidden_size=16, num_layers=1, num_heads=2)
-    policy = IBGRPOPolicy(CONCEPTS, KESSimulator(tracer("dkt", data)), backbone=small, replan=replan)
+    policy = IBGRPOPolicy(CONCEPTS, KESSimulator(tracer("dkt", data)), backbone=backbone, replan=replan)
+    if isinstance(policy.net, Connected):
+        policy.net.connect(data)
     shaken(policy)
     check_policy(policy, Environment(policy.simulator, policy.goal), request(data))
 

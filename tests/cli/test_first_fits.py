@@ -16,6 +16,7 @@ from lpr_lightning.cli import main
 from lpr_lightning.cli.session import run
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import load_module
+from lpr_lightning.tasks.goals_ahead import GoalsAhead
 
 RUN = Path("logs/tiny/version_0")
 TRACER = """\
@@ -200,3 +201,52 @@ def test_a_tracer_may_need_a_tracer(with_tracer: str) -> None:
     assert fits() == 1
     assert (RUN / "tracer/tracer/metrics.csv").is_file()
     assert cli.model.learner.tracer.learner.tracer.lr == 0.05
+
+
+def test_a_tracer_of_the_task_is_fitted_on_the_data_without_the_task(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LPR_CACHE", str(tmp_path / "cache"))
+    Path("tracer").mkdir()
+    Path("tracer/dkt.yaml").write_text(
+        "model: {class_path: DKT, init_args: {embedding_size: 4, hidden_size: 4}}\ntrainer: {max_epochs: 1}\n"
+    )
+    Path("ahead.yaml").write_text(AHEAD)
+    cli = run(["fit", "--config", "ahead.yaml"])
+    (cached,) = (cache_root() / "fits").iterdir()
+    task = cli.datamodule.task
+    assert isinstance(task, GoalsAhead)
+    weights = load_module(cached).state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in task.tracer.state_dict().items())
+    assert all(torch.equal(weight, weights[name]) for name, weight in cli.model.simulator.tracer.state_dict().items())
+    assert task.hparams["tracer"] == str(cached)
+    again = run(["test", "--ckpt_path", str(next(Path("logs").rglob("last.ckpt")))])
+    assert isinstance(again.datamodule.task, GoalsAhead)
+    assert len(list((cache_root() / "fits").iterdir())) == 1
+
+
+AHEAD = """\
+model:
+  class_path: IBGRPOPolicy
+  init_args:
+    simulator: {class_path: KESSimulator, init_args: {tracer: tracer/dkt.yaml, response: soft}}
+    backbone: {class_path: ConceptScorer, init_args: {hidden_size: 4}}
+    demonstrations: {class_path: Demonstrations, init_args: {searches: [{class_path: GreedySearch}], announce: false}}
+    clone_epochs: 1
+    group_size: 2
+data:
+  class_path: SyntheticLearners
+  init_args:
+    num_concepts: 6
+    num_learners: 40
+    answers: [12, 20]
+    task:
+      class_path: GoalsAhead
+      init_args:
+        tracer: tracer/dkt.yaml
+        quantile: 0.7
+        least_targets: 1
+        requests: {class_path: PathRequests, init_args: {length: 2, min_distinct: 3, min_targets: 1}}
+trainer: {max_epochs: 2, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}
+"""
