@@ -16,31 +16,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lpr_lightning.demonstrations import genetic
-from lpr_lightning.demonstrations.demonstrator import Learners
-from lpr_lightning.demonstrations.search_value import fitness
+from lpr_lightning.goals import Targets
 from lpr_lightning.models.dkt import DKT
+from lpr_lightning.policies import GeneticSearch
+from lpr_lightning.policies.search import Learners, fitness, step
+from lpr_lightning.protocols import Environment
 from lpr_lightning.simulators.kes import KESSimulator
-from lpr_lightning.types import InteractionBatch, PathRequest, Simulator
+from lpr_lightning.types import InteractionBatch, PathRequest
 
 
 @dataclass(frozen=True)
-class OneByOne(genetic.GeneticSearch):
+class OneByOne(GeneticSearch):
     """The same search; every path is evaluated alone, from its learner's state."""
 
-    def evaluate(self, simulator: Simulator, learners: Learners, path: Tensor) -> tuple[Tensor, Tensor]:
-        worth, effect = torch.empty(path.shape[:2]), torch.empty(path.shape[:2])
+    def evaluate(self, environment: Environment, learners: Learners, path: Tensor) -> tuple[Tensor, Tensor]:
+        """Return fitness and learning effect [B, P] of paths [B, P, L], one after the other."""
+        simulator, goal = environment.simulator, environment.goal
+        value, effect = torch.empty(path.shape[:2]), torch.empty(path.shape[:2])
         for learner in range(path.shape[0]):
-            targets = learners.targets[learner : learner + 1]
+            concept, before = learners.concept[learner : learner + 1], learners.before[learner]
             for number in range(path.shape[1]):
                 state = tuple(part[learner : learner + 1] for part in learners.state)
-                for step in range(path.shape[2]):
-                    state, _, _ = simulator.step(state, path[learner, number, step : step + 1])
-                score, best = simulator.exam(state, targets)
-                mastery = simulator.mastery(state)[targets].mean()
-                found = fitness(mastery, learners.before[learner], score, best)
-                worth[learner, number], effect[learner, number] = found[0][0], found[1][0]
-        return worth, effect
+                for place in range(path.shape[2]):
+                    state = step(simulator, state, path[learner, number, place : place + 1])
+                found = fitness(goal.assess(simulator, state, concept), before)
+                value[learner, number], effect[learner, number] = found[0][0], found[1][0]
+        return value, effect
 
 
 def requests(learners: int, num_concepts: int, length: int) -> PathRequest:
@@ -52,12 +53,12 @@ def requests(learners: int, num_concepts: int, length: int) -> PathRequest:
     return PathRequest(InteractionBatch.empty(learners), targets, torch.full_like(row, length), row, row)
 
 
-def rate(search: genetic.GeneticSearch, request: PathRequest, simulator: Simulator) -> float:
-    """Return the paths that a search evaluates in a second."""
-    start = time.perf_counter()
-    search.search(request, simulator, top=4)
+def rate(search: GeneticSearch, request: PathRequest, environment: Environment) -> float:
+    """Return the paths that a search evaluates in a second of processor time."""
+    start = time.process_time()
+    search.search(environment, request, top=4)
     paths = search.population + search.generations * (search.population - search.elite)
-    return len(request) * paths / (time.perf_counter() - start)
+    return len(request) * paths / (time.process_time() - start)
 
 
 def main() -> None:
@@ -68,14 +69,14 @@ def main() -> None:
     settings = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    simulator = KESSimulator(DKT(num_concepts=149, hidden_size=100))
+    environment = Environment(KESSimulator(DKT(num_concepts=149, hidden_size=100)), Targets())
     many, one = requests(settings.learners, 149, 10), requests(1, 149, 10)
-    ours, other = genetic.GeneticSearch(generations=10), OneByOne(generations=3)
-    rate(ours, one, simulator)
+    ours, other = GeneticSearch(generations=10), OneByOne(generations=3)
+    rate(ours, one, environment)
     rates: tuple[list[float], list[float]] = [], []
     for number in range(settings.rounds):
-        rates[0].append(rate(ours, many, simulator))
-        rates[1].append(rate(other, one, simulator))
+        rates[0].append(rate(ours, many, environment))
+        rates[1].append(rate(other, one, environment))
         print(f"round {number}: {rates[0][-1]:.0f} paths/s together, {rates[1][-1]:.0f} paths/s one by one", flush=True)
     together, alone = (statistics.median(values) for values in rates)
     report = {

@@ -36,13 +36,13 @@ def plain(net: QuestionNet, state: tuple[Tensor, ...]) -> Tensor:
 
 def factorised(net: QuestionNet, state: tuple[Tensor, ...]) -> Tensor:
     """Return the same by halves."""
-    return net.concept_logits(state).sigmoid()
+    return net.mastery(state)
 
 
 def afresh(net: QuestionNet, state: tuple[Tensor, ...]) -> Tensor:
     """Return the same by halves, none of them kept."""
     half = net.head.vector_half(net.table.concepts())
-    return net.head.grid(net.head.state_half(state[0]), half).sigmoid()
+    return net.head.logits(net.head.state_half(state[0])[None], half)[0].sigmoid()
 
 
 def cpu_seconds(ask: Callable[[QuestionNet, tuple[Tensor, ...]], Tensor], net: QuestionNet, state: Tensor) -> float:

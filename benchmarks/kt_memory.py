@@ -17,7 +17,7 @@ import torch
 from lpr_lightning.datamodules.loader import IndexedBatches
 from lpr_lightning.models.dkt import DKT
 from lpr_lightning.tasks.next_answers import NextAnswers
-from lpr_lightning.types import Interactions
+from lpr_lightning.types import InteractionBatch, Interactions
 
 
 def logs(answers: int, learners: int, concepts: int) -> Interactions:
@@ -55,8 +55,10 @@ def main() -> None:
     for place, batch in enumerate(IndexedBatches(examples, 256, shuffle=True)):
         if place == options.batches:
             break
+        if not isinstance(batch, InteractionBatch):
+            raise TypeError(f"{type(batch).__name__} instead of InteractionBatch")
         optimizer.zero_grad()
-        torch.autograd.backward(tracer.training_step(batch, place))
+        torch.autograd.backward(tracer.fit_step(batch, place))
         optimizer.step()
         trained += int(batch.mask.sum())
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.models.dkt import DKT
-from lpr_lightning.types import InteractionBatch, KnowledgeTracer
+from lpr_lightning.protocols import Tracer
+from lpr_lightning.types import Exercise, InteractionBatch
 
 
 def histories(learners: int, steps: int, concepts: int) -> InteractionBatch:
@@ -32,13 +33,14 @@ def histories(learners: int, steps: int, concepts: int) -> InteractionBatch:
 
 
 @torch.no_grad()
-def carried(tracer: KnowledgeTracer, history: InteractionBatch, path: Tensor) -> Tensor:
+def carried(tracer: Tracer, history: InteractionBatch, path: Tensor) -> Tensor:
     """Return the predictions [B, L], carrying the state on."""
     state = tracer.encode(history)
     predicted = []
     for concept in path.unbind(1):
-        predicted.append(tracer.predict(state, concept))
-        state = tracer.observe(state, concept, (predicted[-1] >= 0.5).float())
+        asked = Exercise.of_concepts(concept)
+        predicted.append(tracer.predict(state, asked))
+        state = tracer.observe(state, asked, (predicted[-1] >= 0.5).float())
     return torch.stack(predicted, 1)
 
 
@@ -49,7 +51,7 @@ def again(tracer: DKT, history: InteractionBatch, path: Tensor) -> Tensor:
     predicted = []
     for asked in path.unbind(1):
         embedded = tracer.net.embedding(concept + tracer.num_concepts * correct.long())
-        everything = torch.sigmoid(tracer.head(tracer.net.lstm(embedded)[0]))
+        everything = torch.sigmoid(tracer.net.head(tracer.net.lstm(embedded)[0]))
         predicted.append(everything[:, -1].gather(1, asked[:, None])[:, 0])
         concept = torch.cat([concept, asked[:, None]], 1)
         correct = torch.cat([correct, (predicted[-1] >= 0.5).float()[:, None]], 1)

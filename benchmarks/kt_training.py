@@ -79,7 +79,7 @@ class PlainDKT(nn.Module):
     def __init__(self, tracer: DKT, dropout: float) -> None:
         super().__init__()
         self.concepts = tracer.num_concepts
-        self.embedding, self.lstm, self.head = tracer.net.embedding, tracer.net.lstm, tracer.head
+        self.embedding, self.lstm, self.head = tracer.net.embedding, tracer.net.lstm, tracer.net.head
         self.dropout = nn.Dropout(dropout)
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
@@ -106,8 +106,8 @@ def our_pass(tracer: DKT, windows: Windows, batch_size: int, device: str) -> Non
     """Train one epoch by `DKT`."""
     tracer.to(device).train()
     optimizer = torch.optim.Adam(tracer.parameters(), 1e-3)
-    for batch in IndexedBatches(windows, batch_size, shuffle=True):
-        loss = tracer.training_step(batch.to(device), 0)
+    for index in IndexedBatches(windows, batch_size, shuffle=True).index_batches():
+        loss = tracer.fit_step(windows.batch(index).to(device), 0)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -120,7 +120,7 @@ def gradient_difference(windows: Windows, concepts: int, width: int, batch_size:
     index = torch.arange(min(batch_size, len(windows.sizes)))
     gradients = []
     rows = PaddedRows(Windows(windows.log, windows.learner[index], windows.start[index], windows.stop[index]))
-    for loss in (tracer.training_step(windows.batch(index), 0), plain.loss(next(iter(DataLoader(rows, len(rows)))))):
+    for loss in (tracer.fit_step(windows.batch(index), 0), plain.loss(next(iter(DataLoader(rows, len(rows)))))):
         tracer.zero_grad()
         torch.autograd.backward(loss)
         gradients.append(torch.cat([one.grad.flatten() for one in tracer.parameters() if one.grad is not None]))

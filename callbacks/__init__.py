@@ -12,10 +12,12 @@ from lpr_lightning.callbacks.mastery_report import MasteryReport
 from lpr_lightning.callbacks.metrics_json import MetricsJson
 from lpr_lightning.callbacks.pareto_front import ParetoFront
 from lpr_lightning.callbacks.path_samples import PathSamples
-from lpr_lightning.callbacks.path_writer import PathWriter
+from lpr_lightning.callbacks.prediction_writers import MasteryWriter, PathWriter, PredictionWriter
 from lpr_lightning.callbacks.progress import StageProgressBar
+from lpr_lightning.callbacks.rank_fidelity import RankFidelity
 from lpr_lightning.callbacks.reliability_diagram import ReliabilityDiagram
 from lpr_lightning.callbacks.results_table import ResultsTable
+from lpr_lightning.callbacks.step_seed import StepSeed
 from lpr_lightning.callbacks.true_effect import TrueEffect
 
 __all__ = [
@@ -26,13 +28,17 @@ __all__ = [
     "HistoryCallback",
     "MasteryHeatmap",
     "MasteryReport",
+    "MasteryWriter",
     "MetricsJson",
     "ParetoFront",
     "PathSamples",
     "PathWriter",
+    "PredictionWriter",
+    "RankFidelity",
     "ReliabilityDiagram",
     "ResultsTable",
     "RolloutCallback",
     "StageProgressBar",
+    "StepSeed",
     "TrueEffect",
 ]

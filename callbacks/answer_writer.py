@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from safetensors.torch import save_file
 
 from lpr_lightning.cache import atomic_write
-from lpr_lightning.callbacks.across_ranks import gathered
-from lpr_lightning.callbacks.evaluation import AnswersCallback
-from lpr_lightning.callbacks.run_folder import run_folder
-from lpr_lightning.callbacks.settings import Stage
-from lpr_lightning.errors import SettingError
+from lpr_lightning.callbacks.evaluation import AnswersCallback, Stage
+from lpr_lightning.callbacks.pictures import checked_file_name, run_folder
+from lpr_lightning.ranks import gathered
 from lpr_lightning.types import Answers
 
 COLUMNS = ("probability", "correct", "item", "learner")
@@ -34,9 +30,7 @@ class AnswerWriter(AnswersCallback):
 
     def __init__(self, name: str = "answers.safetensors") -> None:
         super().__init__(stages=("test",))
-        if not name or Path(name).name != name:
-            raise SettingError("name", name, "a file name without a folder", "it is written to the run's folder")
-        self.name = name
+        self.name = checked_file_name(name)
         self._parts: list[Answers] = []
 
     def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
@@ -44,7 +38,7 @@ class AnswerWriter(AnswersCallback):
         self._parts = []
 
     def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, answers: Answers) -> None:
-        """Keep one batch's answers."""
+        """Collect one batch's answers."""
         self._parts.append(answers)
 
     def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
@@ -52,7 +46,7 @@ class AnswerWriter(AnswersCallback):
         path = run_folder(trainer) / self.name
         columns = {}
         for name in COLUMNS:
-            parts = [getattr(part, name) for part in self._parts]
+            parts = [vars(part)[name] for part in self._parts]
             empty = torch.empty(0, dtype=torch.float32 if name in ("probability", "correct") else torch.int64)
             columns[name] = gathered(torch.cat(parts) if parts else empty, pl_module.device).contiguous()
         if trainer.is_global_zero:

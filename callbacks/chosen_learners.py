@@ -1,14 +1,28 @@
-"""A few learners out of all that pass by, the same whatever the order, the batches and the processes."""
+"""A few learners and paths to look at one by one, and what to call them and their concepts."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
+from lightning.pytorch import Trainer
 
+from lpr_lightning.bases.staged import datamodule_of
 from lpr_lightning.cache import fingerprint
-from lpr_lightning.callbacks.across_ranks import gathered_objects
-from lpr_lightning.types import InteractionBatch
+from lpr_lightning.ranks import gathered_objects
+from lpr_lightning.types import InteractionBatch, Rollout
+
+
+@runtime_checkable
+class HasConceptNames(Protocol):
+    """A datamodule whose concepts have readable names."""
+
+    @property
+    def concept_names(self) -> Sequence[str]:
+        """One for each concept number."""
+        ...
 
 
 class Candidate(NamedTuple):
@@ -22,9 +36,9 @@ class Candidate(NamedTuple):
 class ChosenLearners:
     """Draws `count` learners by a seed, those with at least `min_answers` answers first.
 
-    Who comes before whom depends on the seed and the learner's number alone. Of several histories of one learner the
-    longest counts; strangers (learner -1) are told apart by their concepts. Histories are cut to their first `steps`
-    answers.
+    Who comes before whom depends on the seed and the learner's number alone, not on order, batches or processes. Of
+    several histories of one learner the longest counts; unseen learners (-1) are told apart by their concepts.
+    Histories are cut to their first `steps` answers.
 
     >>> from lpr_lightning.types import Interactions
     >>> log = Interactions.from_lists([[(0, 1)], [(0, 1), (1, 0), (2, 1)], [(1, 1), (1, 1)]])
@@ -47,7 +61,8 @@ class ChosenLearners:
             if answers:
                 who = [learner] if learner >= 0 else [learner, *history.concept[row, :answers].flatten().tolist()]
                 order = (answers < self.min_answers, fingerprint(self.seed, who))
-                candidates.append(Candidate(order, answers, _cut(history, row, min(answers, self.steps))))
+                one = history.select(torch.tensor([row], device=history.learner.device)).to("cpu")
+                candidates.append(Candidate(order, answers, one.first(torch.tensor([min(answers, self.steps)]))))
         self._best = self._best_of(candidates)
 
     def across_ranks(self) -> list[InteractionBatch]:
@@ -62,10 +77,42 @@ class ChosenLearners:
         return list(longest.values())[: self.count]
 
 
-def _cut(history: InteractionBatch, row: int, answers: int) -> InteractionBatch:
-    """Return the first answers of one row, on the CPU."""
-    one = history.select(torch.tensor([row], device=history.learner.device)).to("cpu")
-    first = slice(0, answers)
-    return InteractionBatch(
-        one.concept[:, first], one.item[:, first], one.correct[:, first], one.mask[:, first], one.learner
-    )
+def first_paths(rollout: Rollout, count: int) -> list[Rollout]:
+    """Return up to `count` rollouts of one row each: the first path of the first groups."""
+    rows = torch.arange(0, len(rollout), max(rollout.group_size, 1), device=rollout.action.device)[: max(count, 0)]
+    single = replace(rollout, group_size=1)
+    return [single.select(row[None]) for row in rows]
+
+
+def title(learner: int) -> str:
+    """Return what to call a learner of this number in the data set, -1 if unseen.
+
+    >>> title(931), title(-1)
+    ('learner 931', 'an unseen learner')
+    """
+    return f"learner {learner}" if learner >= 0 else "an unseen learner"
+
+
+def concept_names(trainer: Trainer) -> Sequence[str]:
+    """Return the names of the datamodule's concepts; none where it has none."""
+    data = datamodule_of(trainer)
+    return list(data.concept_names) if isinstance(data, HasConceptNames) else []
+
+
+def name_of(concept: int, names: Sequence[str]) -> str:
+    """Return the name of one concept.
+
+    >>> name_of(1, ["Addition", "Fractions"]), name_of(7, [])
+    ('Fractions', 'concept 7')
+    """
+    return names[concept] if 0 <= concept < len(names) else f"concept {concept}"
+
+
+def short_name_of(concept: int, names: Sequence[str], width: int) -> str:
+    """Return the name of one concept on one line of at most `width` characters.
+
+    >>> short_name_of(0, ["Addition and Subtraction Fractions"], 20)
+    'Addition and Subtra…'
+    """
+    name = " ".join(name_of(concept, names).split())
+    return name if len(name) <= width else name[: width - 1].rstrip() + "…"

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.callbacks.boards import add_figure
-from lpr_lightning.callbacks.evaluation import RolloutCallback
-from lpr_lightning.callbacks.figures import BAND, INK, POLICY, new_figure
-from lpr_lightning.callbacks.samples import first_paths, title
-from lpr_lightning.callbacks.settings import Stage, at_least
-from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.learning_effect import learning_effect
+from lpr_lightning.callbacks.chosen_learners import first_paths, title
+from lpr_lightning.callbacks.evaluation import RolloutCallback, Stage
+from lpr_lightning.callbacks.module_parts import has_all, objectives_of
+from lpr_lightning.callbacks.pictures import BAND, INK, POLICY, add_figure, new_figure
+from lpr_lightning.errors import SettingError, checked
+from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
+from lpr_lightning.functional.zpd import step_difficulty
 from lpr_lightning.types import PathRequest, Rollout
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Bands(Protocol):
 
 
 class ZoneObjective(Protocol):
-    """An objective that knows each learner's zone of proximal development; its name is `zpd`."""
+    """An objective that knows each learner's zone of proximal development."""
 
     difficulty: Tensor
     """How hard each concept is, [N] in [0, 1]."""
@@ -65,9 +65,9 @@ class Trace:
 class DifficultyTrace(RolloutCallback):
     """Draws the difficulty of each step of sample paths against the learner's band (IB-GRPO, 2601.14686, fig. 5).
 
-    The band z(a) ± sigma is asked from the objective named `zpd` among `pl_module.objectives` (see `ZoneObjective`).
-    The first path of each of the first few groups is shown. Goes to TensorBoard as `val/difficulty_trace` and
-    `test/difficulty_trace`.
+    The band z(a) ± sigma is that of the first `ZoneObjective` among `pl_module.objectives`. A question on several
+    concepts is as hard as these are on average. The first path of each of the
+    first few groups is shown. Goes to TensorBoard as `val/difficulty_trace` and `test/difficulty_trace`.
 
     Args:
         samples: number of requests, each in a panel of its own.
@@ -80,7 +80,7 @@ class DifficultyTrace(RolloutCallback):
 
     def __init__(self, samples: int = 4, stages: Sequence[Stage] = ("val", "test"), every_n_epochs: int = 1) -> None:
         super().__init__(stages, every_n_epochs)
-        self.samples = at_least("samples", samples, 1)
+        self.samples = checked("samples", samples, 1)
         self._traces: list[Trace] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -95,7 +95,7 @@ class DifficultyTrace(RolloutCallback):
     def take(
         self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
     ) -> None:
-        """Keep the first paths on rank zero."""
+        """Collect the first paths on rank zero."""
         if trainer.is_global_zero:
             paths = first_paths(rollout, self.samples - len(self._traces))
             self._traces += [trace_of(path, zone_objective(pl_module)) for path in paths]
@@ -106,32 +106,37 @@ class DifficultyTrace(RolloutCallback):
 
 
 def zone_objective(pl_module: LightningModule) -> ZoneObjective:
-    """Return the module's objective named `zpd`."""
-    objectives = getattr(pl_module, "objectives", ())
-    found = list(objectives) if isinstance(objectives, Iterable) else []
-    for objective in found:
-        if getattr(objective, "name", None) == "zpd" and all(hasattr(objective, need) for need in NEEDS):
-            return cast(ZoneObjective, objective)
+    """Return the module's first objective with a zone."""
+    objectives = objectives_of(pl_module)
+    for objective in objectives.values():
+        if _has_zone(objective):
+            return objective
     raise SettingError(
         f"{type(pl_module).__name__}.objectives",
-        [getattr(objective, "name", type(objective).__name__) for objective in found],
-        'an objective named "zpd" with ' + ", ".join(NEEDS),
+        list(objectives),
+        "an objective with " + ", ".join(NEEDS),
         "Add ZPDAlignment to the objectives, or leave DifficultyTrace out",
     )
 
 
 def trace_of(path: Rollout, objective: ZoneObjective) -> Trace:
-    """Return what is drawn of a roll-out of one row."""
+    """Return what is drawn of a rollout of one row."""
     taken = path.mask[0]
+    defined = bool(learning_effect_defined(path.score_before, path.score_max)[0])
     effect = float(learning_effect(path.score_before, path.score_after, path.score_max)[0])
+    difficulty, _ = step_difficulty(path.concept[0][taken], objective.difficulty)
     centre, width = objective.bands.at(objective.proficiency(path))
     return Trace(
-        title=f"{title(path)}, $E_p$ = {effect:.2f}",
-        difficulty=objective.difficulty[path.path[0][taken]].tolist(),
+        title=f"{title(int(path.learner[0]))}, $E_p$ " + (f"= {effect:.2f}" if defined else "undefined"),
+        difficulty=difficulty.tolist(),
         right=(path.response[0][taken] >= 0.5).tolist(),
         centre=float(centre[0]),
         width=float(width[0]),
     )
+
+
+def _has_zone(objective: object) -> TypeGuard[ZoneObjective]:
+    return has_all(objective, *NEEDS)
 
 
 def draw(traces: Sequence[Trace]) -> Figure:

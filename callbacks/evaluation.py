@@ -1,19 +1,87 @@
-"""The common frame of callbacks that look at validation and test: at roll-outs, at answers or at histories."""
+"""The common frame of callbacks that look at validation and test: at rollouts, at answers or at histories."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeVar, get_args, runtime_checkable
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from lpr_lightning.callbacks.batch_ends import BatchEnds, EndedBatch
-from lpr_lightning.callbacks.settings import Stage, at_least, checked_stages
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.types import Answers, InteractionBatch, PathRequest, Rollout
 
 Part = TypeVar("Part")
+Stage = Literal["val", "test"]
+"""Evaluation stages, named as in the logged figures."""
+Loop = Literal["val", "test", "predict"]
+
+
+class EndedBatch(NamedTuple):
+    """A batch that a step is through with: the loop, what the step returned, the batch and its place."""
+
+    loop: Loop
+    outputs: object
+    batch: object
+    number: int
+    loader: int
+
+
+@runtime_checkable
+class HasHistory(Protocol):
+    """A batch with the learners' histories, such as `types.PathRequest`."""
+
+    @property
+    def history(self) -> InteractionBatch:
+        """The answers so far."""
+        ...
+
+
+class BatchEnds(Callback):
+    """Hands every batch of validation, test and prediction to one method, after the other base classes had it."""
+
+    def batch_ended(self, trainer: Trainer, pl_module: LightningModule, ended: EndedBatch) -> None:
+        """Look at one batch."""
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Hand over a validation batch."""
+        super().on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        self.batch_ended(trainer, pl_module, EndedBatch("val", outputs, batch, batch_idx, dataloader_idx))
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Hand over a test batch."""
+        super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        self.batch_ended(trainer, pl_module, EndedBatch("test", outputs, batch, batch_idx, dataloader_idx))
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Hand over a batch of predictions."""
+        super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        self.batch_ended(trainer, pl_module, EndedBatch("predict", outputs, batch, batch_idx, dataloader_idx))
 
 
 class EvaluationCallback(BatchEnds):
@@ -33,7 +101,7 @@ class EvaluationCallback(BatchEnds):
 
     def __init__(self, stages: Sequence[Stage] = ("val", "test"), every_n_epochs: int = 1) -> None:
         self.stages = checked_stages(stages)
-        self.every_n_epochs = at_least("every_n_epochs", every_n_epochs, 1)
+        self.every_n_epochs = checked("every_n_epochs", every_n_epochs, 1)
         self._seen = self._any_seen = False
 
     @property
@@ -105,10 +173,10 @@ class EvaluationCallback(BatchEnds):
 
 
 class RolloutCallback(EvaluationCallback):
-    """The frame for roll-outs.
+    """The frame for rollouts.
 
-    Steps return a dict with `"rollout"` (`types.Rollout`) and, for callbacks that plan again, `"request"`
-    (`types.PathRequest`). Batches without a roll-out are passed over.
+    Steps return a dict with `"rollout"` (`types.Rollout`) and, for callbacks that teach again, `"request"`
+    (`types.PathRequest`). Batches without a rollout are passed over.
     """
 
     def take(
@@ -117,10 +185,10 @@ class RolloutCallback(EvaluationCallback):
         """Look at one batch."""
 
     def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
-        """Take the roll-out of a batch, if it has one."""
+        """Take the rollout of a batch, if it has one."""
         rollout = part_of(ended, "rollout", Rollout)
         if rollout is not None:
-            self.take(trainer, pl_module, stage, rollout, ended.outputs.get("request"))
+            self.take(trainer, pl_module, stage, rollout, part_of(ended, "request", PathRequest))
         return rollout is not None
 
 
@@ -152,7 +220,7 @@ class HistoryCallback(EvaluationCallback):
 
     def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
         """Take the histories of a batch, if it has any."""
-        history = ended.batch if isinstance(ended.batch, InteractionBatch) else getattr(ended.batch, "history", None)
+        history = ended.batch.history if isinstance(ended.batch, HasHistory) else ended.batch
         if not isinstance(history, InteractionBatch):
             return False
         self.take(trainer, pl_module, stage, history)
@@ -165,7 +233,23 @@ def part_of(ended: EndedBatch, name: str, kind: type[Part]) -> Part | None:
     Raises:
         SettingError: it gave something of another kind.
     """
-    part = ended.outputs.get(name) if isinstance(ended.outputs, dict) else None
+    part = ended.outputs.get(name) if isinstance(ended.outputs, Mapping) else None
     if part is not None and not isinstance(part, kind):
         raise SettingError(f'outputs["{name}"]', type(part).__name__, f"a lpr_lightning.types.{kind.__name__}")
     return part
+
+
+def checked_stages(stages: Sequence[str]) -> list[Stage]:
+    """Return the stages as a list, in the order validation, test.
+
+    >>> checked_stages(["test"])
+    ['test']
+    >>> checked_stages(["train"])
+    Traceback (most recent call last):
+        ...
+    lpr_lightning.errors.SettingError: stages=['train'] cannot be used: expected one or both of val, test.
+    """
+    allowed: tuple[Stage, ...] = get_args(Stage)
+    if isinstance(stages, str) or not stages or any(stage not in allowed for stage in stages):
+        raise SettingError("stages", stages, f"one or both of {', '.join(allowed)}")
+    return [stage for stage in allowed if stage in stages]

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.callbacks.boards import add_figure, picture_file
-from lpr_lightning.callbacks.chosen_learners import ChosenLearners
-from lpr_lightning.callbacks.concept_names import concept_names, short_name_of
-from lpr_lightning.callbacks.evaluation import HistoryCallback
-from lpr_lightning.callbacks.figures import INK, new_figure
-from lpr_lightning.callbacks.settings import Stage, at_least
-from lpr_lightning.callbacks.tracers import mastery_over_time, tracer_of
-from lpr_lightning.types import InteractionBatch, KnowledgeTracer
+from lpr_lightning.callbacks.chosen_learners import ChosenLearners, concept_names, short_name_of, title
+from lpr_lightning.callbacks.evaluation import HistoryCallback, Stage
+from lpr_lightning.callbacks.module_parts import mastery_over_time, tracer_of
+from lpr_lightning.callbacks.pictures import INK, add_figure, new_figure, picture_file
+from lpr_lightning.errors import checked
+from lpr_lightning.protocols import Tracer
+from lpr_lightning.types import InteractionBatch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 NAME_WIDTH = 30
 
@@ -49,7 +49,7 @@ class MasteryHeatmap(HistoryCallback):
     Rows are the concepts that the learner met most, in the order of their first answers; the first column is the
     mastery before any answer, then comes one column for each answer, coloured by the mastery after it. A dot marks a
     right answer, a cross a wrong one, in the row of the concept answered; answers on concepts that have no row stand
-    on the line "other concepts". The tracer is the module itself or its `simulator.tracer` (`types.KnowledgeTracer`)
+    on the line "other concepts". The tracer is the module itself or its `simulator.tracer` (`protocols.Tracer`)
     and observes each answer once. Histories are those of the batches. Goes to TensorBoard as `val/mastery` and
     `test/mastery`.
 
@@ -79,10 +79,10 @@ class MasteryHeatmap(HistoryCallback):
         png: bool = False,
     ) -> None:
         super().__init__(stages, every_n_epochs)
-        self.learners = at_least("learners", learners, 1)
-        self.concepts = at_least("concepts", concepts, 1)
-        self.answers = at_least("answers", answers, 1)
-        self.min_answers = at_least("min_answers", min_answers, 1)
+        self.learners = checked("learners", learners, 1)
+        self.concepts = checked("concepts", concepts, 1)
+        self.answers = checked("answers", answers, 1)
+        self.min_answers = checked("min_answers", min_answers, 1)
         self.seed, self.png = seed, png
         self._chosen = self._choice()
         self._histories: list[InteractionBatch] = []
@@ -120,7 +120,7 @@ class MasteryHeatmap(HistoryCallback):
         return ChosenLearners(self.learners, self.answers, self.min_answers, self.seed)
 
 
-def panel_of(tracer: KnowledgeTracer, history: InteractionBatch, names: Sequence[str], most: int) -> Panel:
+def panel_of(tracer: Tracer, history: InteractionBatch, names: Sequence[str], most: int) -> Panel:
     """Return what is drawn of a history of one row; at most `most` concepts, those met most."""
     met = [[one for one in answer if one >= 0] for answer in history.concept[0].tolist()]
     right = [answer >= 0.5 for answer in history.correct[0].tolist()]
@@ -131,9 +131,8 @@ def panel_of(tracer: KnowledgeTracer, history: InteractionBatch, names: Sequence
     rows = {concept: row for row, concept in enumerate(one for one in count if one in most_met)}
     marks = [(step, rows[one]) for step, answer in enumerate(met, 1) for one in answer if one in rows]
     mastery = mastery_over_time(tracer, history)[0][:, list(rows)]
-    learner = int(history.learner[0])
     return Panel(
-        title=f"learner {learner}" if learner >= 0 else "a new learner",
+        title=title(int(history.learner[0])),
         names=[f"{short_name_of(one, names, NAME_WIDTH)} ({count[one]})" for one in rows],
         mastery=mastery.T.cpu(),
         right=[(step, row) for step, row in marks if right[step - 1]],
@@ -148,11 +147,9 @@ def draw(panels: Sequence[Panel]) -> Figure:
     rows = [len(panel.names) + bool(panel.others) + 0.4 for panel in panels]
     width = 4.2 + 0.16 * min(max(steps, 20), 100)
     figure, axes = new_figure(width, 0.27 * sum(rows) + 0.45 * len(panels) + 0.7, rows=len(panels), heights=rows)
-    image: Any = None
-    for axis, panel in zip(axes, panels):
-        image = _panel(axis, panel, steps)
+    images = [_panel(axis, panel, steps) for axis, panel in zip(axes, panels)]
     axes[-1].set_xlabel("answer (0: before the first)", color=INK)
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.015, aspect=30)
+    bar = figure.colorbar(images[0], ax=axes, fraction=0.03, pad=0.015, aspect=30)
     bar.set_label("mastery", color=INK)
     bar.outline.set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -160,7 +157,7 @@ def draw(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _panel(axis: Axes, panel: Panel, steps: int) -> Any:
+def _panel(axis: Axes, panel: Panel, steps: int) -> AxesImage:
     from matplotlib.ticker import MaxNLocator
 
     last = len(panel.names)

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from lpr_lightning.callbacks.evaluation import HistoryCallback
-from lpr_lightning.callbacks.settings import Stage
-from lpr_lightning.callbacks.tracers import tracer_of
+from lpr_lightning.callbacks.evaluation import HistoryCallback, Stage
+from lpr_lightning.callbacks.module_parts import tracer_of
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.mastery_agreement import first_answers
 from lpr_lightning.metrics.mastery_agreement import MasteryAgreement
-from lpr_lightning.types import PAD, InteractionBatch
+from lpr_lightning.types import InteractionBatch
 
 
 class MasteryReport(HistoryCallback):
@@ -57,7 +56,7 @@ class MasteryReport(HistoryCallback):
         if len(history):
             tracer = tracer_of(pl_module, type(self).__name__)
             with torch.no_grad():
-                mastery = tracer.mastery(tracer.encode(front_of(history, cut)))
+                mastery = tracer.mastery(tracer.encode(history.first(cut)))
             steps = torch.arange(history.mask.shape[1], device=cut.device)
             row, step, concept = first_answers(history.concept, history.mask & (steps >= cut[:, None]))
             self._metric.update(mastery[row, concept], history.correct[row, step], concept)
@@ -66,16 +65,3 @@ class MasteryReport(HistoryCallback):
         """Log the figure of all ranks."""
         pl_module.log(f"{stage}/mastery_agreement", self._metric.compute(), sync_dist=True)
         self._metric.reset()
-
-
-def front_of(history: InteractionBatch, cut: torch.Tensor) -> InteractionBatch:
-    """Return the first `cut` [B] answers of each history; nothing of what follows is left in it."""
-    longest = int(cut.max())
-    mask = torch.arange(longest, device=cut.device) < cut[:, None]
-    return InteractionBatch(
-        concept=torch.where(mask[..., None], history.concept[:, :longest], PAD),
-        item=torch.where(mask, history.item[:, :longest], PAD),
-        correct=torch.where(mask, history.correct[:, :longest], 0.0),
-        mask=mask,
-        learner=history.learner,
-    )

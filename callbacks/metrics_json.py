@@ -6,21 +6,31 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lpr_lightning.bases.staged import datamodule_of, fast_dev_run
 from lpr_lightning.cache import atomic_write, fingerprint
-from lpr_lightning.callbacks.run_folder import run_folder
-from lpr_lightning.errors import SettingError
+from lpr_lightning.callbacks.pictures import checked_file_name, run_folder
+
+
+@runtime_checkable
+class HasFingerprint(Protocol):
+    """A datamodule that knows which data it has."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the source files and of every option that changes the data."""
+        ...
 
 
 class MetricsJson(Callback):
     """Writes every `val/…` and `test/…` figure of `trainer.callback_metrics` to a file in the run's folder.
 
     Written after every fit, validation and test, whole or not at all; not in a `fast_dev_run`. Figures of an earlier
-    stage in the same folder are kept. Numbers that are not finite become null. Beside the figures stand `"data"`
+    stage in the same folder stay. Numbers that are not finite become null. Beside the figures stand `"data"`
     (class and fingerprint of the datamodule) and `"run"` (class of the module, fingerprint of its arguments, seed,
     epochs and steps trained).
 
@@ -32,9 +42,7 @@ class MetricsJson(Callback):
     """
 
     def __init__(self, name: str = "metrics.json") -> None:
-        if not name or Path(name).name != name:
-            raise SettingError("name", name, "a file name without a folder", "it is written to the run's folder")
-        self.name = name
+        self.name = checked_file_name(name)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write after a fit."""
@@ -51,9 +59,9 @@ class MetricsJson(Callback):
 
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         path = run_folder(trainer) / self.name
-        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
-            content = {**kept_figures(path), **figures_of(trainer), "data": data_part(trainer)}
-            content["run"] = run_part(trainer, pl_module)
+        if trainer.is_global_zero and not fast_dev_run(trainer):
+            content: dict[str, object] = {**earlier_figures(path), **figures_of(trainer)}
+            content |= {"data": data_part(trainer), "run": run_part(trainer, pl_module)}
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
@@ -73,7 +81,7 @@ def is_figure(key: str) -> bool:
     return key.startswith(("val/", "test/"))
 
 
-def kept_figures(path: Path) -> dict[str, Any]:
+def earlier_figures(path: Path) -> dict[str, object]:
     """Return the figures that the file holds already; nothing if there is none or it cannot be read."""
     try:
         content = json.loads(path.read_text())
@@ -82,16 +90,16 @@ def kept_figures(path: Path) -> dict[str, Any]:
     return {key: value for key, value in content.items() if is_figure(key)} if isinstance(content, dict) else {}
 
 
-def data_part(trainer: Trainer) -> dict[str, Any]:
+def data_part(trainer: Trainer) -> dict[str, str | None]:
     """Say which data the figures come from."""
-    datamodule = getattr(trainer, "datamodule", None)
+    data = datamodule_of(trainer)
     return {
-        "class": None if datamodule is None else type(datamodule).__name__,
-        "fingerprint": getattr(datamodule, "fingerprint", None),
+        "class": None if data is None else type(data).__name__,
+        "fingerprint": data.fingerprint if isinstance(data, HasFingerprint) else None,
     }
 
 
-def run_part(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+def run_part(trainer: Trainer, pl_module: LightningModule) -> dict[str, str | int | None]:
     """Say which run the figures come from."""
     seed = os.environ.get("PL_GLOBAL_SEED")
     plain = json.loads(json.dumps(dict(pl_module.hparams), default=str))

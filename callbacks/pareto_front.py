@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lpr_lightning.callbacks.across_ranks import gathered
-from lpr_lightning.callbacks.boards import add_figure
-from lpr_lightning.callbacks.evaluation import RolloutCallback
-from lpr_lightning.callbacks.figures import INK, MARKERS, OTHERS, POLICY, new_figure
-from lpr_lightning.callbacks.settings import Stage, at_least
+from lpr_lightning.callbacks.evaluation import RolloutCallback, Stage
+from lpr_lightning.callbacks.pictures import INK, MARKERS, OTHERS, POLICY, add_figure, new_figure
+from lpr_lightning.errors import checked
 from lpr_lightning.functional.diversity import path_diversity
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.functional.pareto import non_dominated
+from lpr_lightning.ranks import gathered
 from lpr_lightning.types import PathRequest, Rollout
 
 if TYPE_CHECKING:
@@ -49,16 +48,16 @@ class ParetoFront(RolloutCallback):
         self, stages: Sequence[Stage] = ("val", "test"), every_n_epochs: int = 1, max_points: int = 2000
     ) -> None:
         super().__init__(stages, every_n_epochs)
-        self.max_points = at_least("max_points", max_points, 1)
+        self.max_points = checked("max_points", max_points, 1)
         self.trail: list[Point] = []
         self._points: list[Tensor] = []
         self._all_points = torch.empty(0, 2)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[list[float]]]:
         """Return the way of the policy's mean so far."""
         return {"trail": [list(point) for point in self.trail]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, list[list[float]]]) -> None:
         """Take up the way of the policy's mean."""
         self.trail = [(float(x), float(y)) for x, y in state_dict["trail"]]
 
@@ -69,10 +68,10 @@ class ParetoFront(RolloutCallback):
     def take(
         self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
     ) -> None:
-        """Keep one point for each row with something to learn."""
+        """Collect one point for each row with something to learn."""
         defined = learning_effect_defined(rollout.score_before, rollout.score_max)
         effect = learning_effect(rollout.score_before, rollout.score_after, rollout.score_max)
-        points = torch.stack([path_diversity(rollout.path).float(), effect.float()], 1)
+        points = torch.stack([path_diversity(rollout.action).float(), effect.float()], 1)
         self._points.append(points[defined].detach())
 
     def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
@@ -157,7 +156,7 @@ def draw(points: Tensor, others: Mapping[str, Point], trail: Sequence[Point], ma
     hidden = _limit(axis, points, [mean, *others.values(), *trail])
     below = f", {hidden} below the picture" if hidden else ""
     axis.set_title(f"{len(points)} paths{below}", fontsize=10, color=INK, loc="left")
-    axis.set_xlabel("path diversity (share of distinct concepts)", color=INK)
+    axis.set_xlabel("path diversity (share of distinct steps)", color=INK)
     axis.set_ylabel("learning effect $E_p$", color=INK)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return figure

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lpr_lightning.callbacks.boards import add_text
-from lpr_lightning.callbacks.concept_names import concept_names, name_of
-from lpr_lightning.callbacks.evaluation import RolloutCallback
-from lpr_lightning.callbacks.samples import first_paths, title
-from lpr_lightning.callbacks.settings import Stage, at_least
+from lpr_lightning.callbacks.chosen_learners import concept_names, first_paths, name_of, title
+from lpr_lightning.callbacks.evaluation import RolloutCallback, Stage
+from lpr_lightning.callbacks.pictures import add_text
+from lpr_lightning.errors import checked
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.types import PathRequest, Rollout
 
@@ -19,7 +18,7 @@ class PathSamples(RolloutCallback):
     """Writes the paths of the first few requests to TensorBoard, as the texts `val/paths` and `test/paths`.
 
     Each table names the concepts step by step, with the success probability before the answer, the answer, and
-    whether the concept is one of the targets. The first path of each group is shown; it is the same learners at every
+    whether a concept is one of the goal's. The first path of each group is shown; it is the same learners at every
     epoch as long as the data come in the same order. Names come from `trainer.datamodule.concept_names` where present.
 
     Args:
@@ -33,7 +32,7 @@ class PathSamples(RolloutCallback):
 
     def __init__(self, samples: int = 4, stages: Sequence[Stage] = ("val", "test"), every_n_epochs: int = 1) -> None:
         super().__init__(stages, every_n_epochs)
-        self.samples = at_least("samples", samples, 1)
+        self.samples = checked("samples", samples, 1)
         self._rollouts: list[Rollout] = []
 
     def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
@@ -43,7 +42,7 @@ class PathSamples(RolloutCallback):
     def take(
         self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
     ) -> None:
-        """Keep the first paths on rank zero."""
+        """Collect the first paths on rank zero."""
         if trainer.is_global_zero:
             paths = first_paths(rollout, self.samples - len(self._rollouts))
             self._rollouts += [path.to("cpu") for path in paths]
@@ -55,25 +54,25 @@ class PathSamples(RolloutCallback):
 
 
 def path_table(rollout: Rollout, names: Sequence[str]) -> str:
-    """Return the path of a roll-out's first row as a markdown table under a headline."""
+    """Return the path of a rollout's first row as a markdown table under a headline."""
     before, after, maximum = (float(x[0]) for x in (rollout.score_before, rollout.score_after, rollout.score_max))
     effect = learning_effect(rollout.score_before, rollout.score_after, rollout.score_max)
     defined = learning_effect_defined(rollout.score_before, rollout.score_max)
     gained = f"**E_p = {float(effect[0]):.2f}**" if defined[0] else "E_p undefined, nothing was left to learn"
     steps, wanted = int(rollout.length[0]), int(rollout.wanted_length[0])
     lines = [
-        f"**{title(rollout)}**: exam E_s = {before:.3g} before, E_e = {after:.3g} after, of {maximum:.3g}; {gained}; "
-        f"{steps} steps, {wanted} wanted",
+        f"**{title(int(rollout.learner[0]))}**: exam E_s = {before:.3g} before, E_e = {after:.3g} after, "
+        f"of {maximum:.3g}; {gained}; {steps} steps, {wanted} wanted",
         "",
         "| step | concept | predicted success | answer | target |",
         "|---:|:---|---:|:---:|:---:|",
     ]
-    for step, concept in enumerate(rollout.path[0].tolist()):
-        if concept >= 0:
-            name = name_of(concept, names).replace("|", "\\|").replace("\n", " ")
-            chance, answer = float(rollout.predicted[0, step]), answer_text(float(rollout.response[0, step]))
-            target = "yes" if rollout.targets[0, concept] else ""
-            lines.append(f"| {step + 1} | {name} | {chance:.2f} | {answer} | {target} |")
+    for step in rollout.mask[0].nonzero().squeeze(1).tolist():
+        concepts = [concept for concept in rollout.concept[0, step].tolist() if concept >= 0]
+        name = "; ".join(name_of(concept, names) for concept in concepts).replace("|", "\\|").replace("\n", " ")
+        chance, answer = float(rollout.predicted[0, step]), answer_text(float(rollout.response[0, step]))
+        target = "yes" if any(rollout.targets[0, concept] for concept in concepts) else ""
+        lines.append(f"| {step + 1} | {name} | {chance:.2f} | {answer} | {target} |")
     return "\n".join(lines)
 
 

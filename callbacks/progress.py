@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 import sys
 import time
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from lpr_lightning.callbacks.batch_ends import BatchEnds, EndedBatch
-from lpr_lightning.errors import SettingError
+from lpr_lightning.callbacks.evaluation import BatchEnds, EndedBatch
+from lpr_lightning.errors import checked
+
+
+@runtime_checkable
+class HasStageName(Protocol):
+    """A module that says what it is doing."""
+
+    @property
+    def stage_name(self) -> str:
+        """Name of the present stage of the training."""
+        ...
 
 
 class StageProgressBar(BatchEnds, RichProgressBar):
@@ -31,11 +42,8 @@ class StageProgressBar(BatchEnds, RichProgressBar):
     """
 
     def __init__(self, refresh_rate: int = 10, seconds: float = 10.0, leave: bool = False) -> None:
-        for name, value in (("refresh_rate", refresh_rate), ("seconds", seconds)):
-            if not value >= 0:
-                raise SettingError(name, value, "0 or more")
-        super().__init__(refresh_rate=refresh_rate, leave=leave)
-        self.seconds = seconds
+        super().__init__(refresh_rate=checked("refresh_rate", refresh_rate, 0), leave=leave)
+        self.seconds = checked("seconds", seconds, 0.0)
         self._lines = False
         self._last_line = -math.inf
         self._stage_name = ""
@@ -58,7 +66,7 @@ class StageProgressBar(BatchEnds, RichProgressBar):
         super().on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Move on by one batch."""
         name = stage_name(pl_module)
@@ -133,4 +141,4 @@ class StageProgressBar(BatchEnds, RichProgressBar):
 
 def stage_name(pl_module: LightningModule) -> str:
     """Return what the module says it is doing."""
-    return str(getattr(pl_module, "stage_name", None) or "training")
+    return pl_module.stage_name if isinstance(pl_module, HasStageName) else "training"

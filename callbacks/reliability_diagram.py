@@ -10,13 +10,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.callbacks.across_ranks import gathered
-from lpr_lightning.callbacks.boards import add_figure, picture_file
-from lpr_lightning.callbacks.evaluation import AnswersCallback
-from lpr_lightning.callbacks.figures import BAND, INK, POLICY, new_figure
-from lpr_lightning.callbacks.settings import Stage, at_least
-from lpr_lightning.errors import SettingError
+from lpr_lightning.callbacks.evaluation import AnswersCallback, Stage
+from lpr_lightning.callbacks.pictures import BAND, INK, POLICY, add_figure, new_figure, picture_file
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.reliability import Binning, reliability
+from lpr_lightning.ranks import gathered
 from lpr_lightning.types import Answers
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ class ReliabilityDiagram(AnswersCallback):
         png: bool = False,
     ) -> None:
         super().__init__(stages, every_n_epochs)
-        self.bins = at_least("bins", bins, 1)
+        self.bins = checked("bins", bins, 1)
         if binning not in get_args(Binning):
             raise SettingError("binning", binning, " or ".join(get_args(Binning)))
         self.binning, self.png = binning, png
@@ -66,7 +64,7 @@ class ReliabilityDiagram(AnswersCallback):
         self._probability, self._correct = [], []
 
     def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, answers: Answers) -> None:
-        """Keep predictions and answers."""
+        """Collect predictions and answers."""
         self._probability.append(answers.probability.detach().float())
         self._correct.append(answers.correct.detach().float())
 

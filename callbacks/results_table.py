@@ -10,20 +10,28 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.callbacks.across_ranks import gathered
-from lpr_lightning.callbacks.evaluation import AnswersCallback
-from lpr_lightning.callbacks.settings import Stage
-from lpr_lightning.errors import SettingError
+from lpr_lightning.callbacks.evaluation import AnswersCallback, Stage
+from lpr_lightning.errors import SettingError, checked
+from lpr_lightning.ranks import gathered
 from lpr_lightning.types import Answers
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Figures = Mapping[str, float]
+ORACLE = "oracle"
+"""Name of the policy that plans with access to the truth; its row comes last."""
 
 COLUMNS = {
     "learning effect": "learning_effect",
+    "soft\nmarks": "learning_effect_soft",
+    "hard\nmarks": "learning_effect_hard",
     "true effect": "true_learning_effect",
+    "true,\nhard": "true_learning_effect_hard",
+    "of\noracle": "true_share_of_oracle",
+    "policy over\nit in truth": "true_over",
+    "on\ntarget": "on_target",
+    "same\nfirst": "first_step_share",
     "ZPD": "zpd",
     "length\nscore": "length_score",
     "path\ndiversity": "path_diversity",
@@ -41,15 +49,17 @@ class ResultsTable(AnswersCallback):
     """Prints the test figures of the module and of all policies or baselines beside it, one row each.
 
     Reads `test/<figure>` for the module and `test/<name>/<figure>` for the others from `trainer.callback_metrics`,
-    whoever logged them. A figure comes with its 95 % interval where `…_low` and `…_high` are logged. The headline says
-    how many learners there were and, where the steps return `"answers"` (`types.Answers`), how many answers. Nothing
-    is printed where no figure of any column was logged.
+    whoever logged them. A figure comes with its 95 % interval where `…_low` and `…_high` are logged, with its standard
+    error where `…_error` is. What is too wide for one table goes on in another. The headline says how many learners
+    there were and, where the steps return `"answers"` (`types.Answers`), how many answers; what share of the oracle's
+    true effect the module reaches; how faithful the simulator is. Nothing is printed where no figure of any column was
+    logged.
 
     Args:
         policy: name of the module's own row; by default `policy` where paths are judged, else the module's class.
-        bound: name of the policy that is an upper bound: it comes last, and the headline says what share of it the
-            module reaches. Null for none.
-        width: columns of the table where the output is not a terminal.
+        reference: name of the policy that planned in the same simulator: the headline says what share of its effect
+            the module reaches. It is no bound, neither in the simulator nor in truth. Null for none.
+        width: columns of the tables where the output is not a terminal.
         columns: figure by column title, in order; by default those of paths and of answers in `COLUMNS`.
 
     Raises:
@@ -59,18 +69,17 @@ class ResultsTable(AnswersCallback):
     def __init__(
         self,
         policy: str | None = None,
-        bound: str | None = "search",
+        reference: str | None = "search",
         width: int = 100,
         columns: dict[str, str] | None = None,
     ) -> None:
         super().__init__(stages=["test"])
         if policy == "":
             raise SettingError("policy", policy, "a name, or null")
-        if width < 60:
-            raise SettingError("width", width, "at least 60 columns")
+        checked("width", width, 60)
         if columns is not None and not columns:
             raise SettingError("columns", columns, "at least one title with its figure, or null")
-        self.policy, self.bound, self.width = policy, bound, width
+        self.policy, self.reference, self.width = policy, reference, width
         self.columns = COLUMNS if columns is None else dict(columns)
         self._learners: list[Tensor] = []
         self._counts: tuple[int, int] | None = None
@@ -95,22 +104,23 @@ class ResultsTable(AnswersCallback):
             return
         logged = trainer.callback_metrics
         policy = self.policy or ("policy" if "test/learning_effect" in logged else type(pl_module).__name__)
-        rows = rows_of(logged, policy, self.bound)
+        rows = rows_of(logged, policy)
         if any(key in figures for key in self.columns.values() for figures in rows.values()):
             from rich.console import Console
 
             console = Console()
             if not console.is_terminal:
                 console = Console(width=self.width)
-            console.print(headline(rows, policy, self.bound, self._counts), style="bold", soft_wrap=True)
-            console.print(results_table(rows, policy, self.bound, self.columns))
+            console.print(headline(rows, policy, self.reference, self._counts), style="bold")
+            for columns in fitting(rows, policy, self.columns, console.width):
+                console.print(results_table(rows, policy, columns))
 
 
-def rows_of(logged: Mapping[str, Tensor | float], policy: str, bound: str | None = None) -> dict[str, Figures]:
-    """Return the test figures of each policy; the module's own first, the bound last.
+def rows_of(logged: Mapping[str, Tensor | float], policy: str) -> dict[str, Figures]:
+    """Return the test figures of each policy; the module's own first, the oracle's last.
 
-    >>> rows_of({"test/search/zpd": 1.0, "test/random/zpd": 0.5, "test/zpd": 0.75, "val/zpd": 0.0}, "policy", "search")
-    {'policy': {'zpd': 0.75}, 'random': {'zpd': 0.5}, 'search': {'zpd': 1.0}}
+    >>> rows_of({"test/oracle/zpd": 1.0, "test/random/zpd": 0.5, "test/zpd": 0.75, "val/zpd": 0.0}, "policy")
+    {'policy': {'zpd': 0.75}, 'random': {'zpd': 0.5}, 'oracle': {'zpd': 1.0}}
     """
     rows: dict[str, dict[str, float]] = {policy: {}}
     for key, value in logged.items():
@@ -119,17 +129,20 @@ def rows_of(logged: Mapping[str, Tensor | float], policy: str, bound: str | None
                 rows[policy][figure] = float(value)
             case ["test", name, figure]:
                 rows.setdefault(name, {})[figure] = float(value)
-    if bound in rows:
-        rows[bound] = rows.pop(bound)
+    if ORACLE in rows:
+        rows[ORACLE] = rows.pop(ORACLE)
     return {name: figures for name, figures in rows.items() if figures}
 
 
-def headline(rows: Mapping[str, Figures], policy: str, bound: str | None, counts: tuple[int, int] | None = None) -> str:
-    """Say how many learners there were (`counts`: answers, learners), and how near the module comes to the bound.
+def headline(
+    rows: Mapping[str, Figures], policy: str, reference: str | None, counts: tuple[int, int] | None = None
+) -> str:
+    """Say how many learners there were (`counts`: answers, learners), and how far the module and its simulator come.
 
-    >>> rows = {"policy": {"learning_effect": 0.5, "sessions": 9.0}, "search": {"learning_effect": 1.0}}
-    >>> headline(rows, "policy", "search")
-    'Test results: 9 learners with something to learn; policy reaches 0.50 of search'
+    >>> own = {"learning_effect": 0.5, "sessions": 9.0, "true_share_of_oracle": 0.3, "rank_fidelity": 0.25}
+    >>> print(headline({"policy": own, "search": {"learning_effect": 1.0}}, "policy", "search"))
+    Test results: 9 learners with something to learn
+    policy reaches 0.50 of search in the simulator, 0.30 of oracle in truth; rank fidelity of the simulator 0.25
     >>> headline({"DKT": {"auc": 0.8}}, "DKT", None, (1200, 30))
     'Test results: 1,200 answers of 30 learners'
     """
@@ -138,35 +151,60 @@ def headline(rows: Mapping[str, Figures], policy: str, bound: str | None, counts
     sessions = [figures["sessions"] for figures in (own, *rows.values()) if "sessions" in figures]
     if sessions:
         parts.append(f"{sessions[0]:.0f} learners with something to learn")
-    best = rows.get(bound, {}).get("learning_effect", 0.0) if bound else 0.0
+    first = "Test results: " + "; ".join(parts) if parts else "Test results"
+    reached = []
+    best = rows.get(reference, {}).get("learning_effect", 0.0) if reference else 0.0
     if best > 0 and "learning_effect" in own:
-        parts.append(f"{policy} reaches {own['learning_effect'] / best:.2f} of {bound}")
-    return "Test results: " + "; ".join(parts) if parts else "Test results"
+        reached.append(f"{own['learning_effect'] / best:.2f} of {reference} in the simulator")
+    if "true_share_of_oracle" in own:
+        reached.append(f"{own['true_share_of_oracle']:.2f} of {ORACLE} in truth")
+    second = [f"{policy} reaches {', '.join(reached)}"] if reached else []
+    if "rank_fidelity" in own:
+        second.append(f"rank fidelity of the simulator {own['rank_fidelity']:.2f}")
+    return "\n".join([first, "; ".join(second)] if second else [first])
 
 
-def results_table(
-    rows: Mapping[str, Figures], policy: str, bound: str | None, columns: Mapping[str, str] = COLUMNS
-) -> Table:
-    """Return the table of `rows_of`, ready to print."""
+def fitting(rows: Mapping[str, Figures], policy: str, columns: Mapping[str, str], width: int) -> list[dict[str, str]]:
+    """Return the columns that any row has, in order, dealt out to as few tables as a line of `width` places allows."""
+    from rich.console import Console
+
+    endless = Console(width=10_000)
+    tables: list[dict[str, str]] = []
+    for title, key in columns.items():
+        if not any(key in figures for figures in rows.values()):
+            continue
+        wider = {**(tables[-1] if tables else {}), title: key}
+        if tables and endless.measure(results_table(rows, policy, wider)).maximum <= width:
+            tables[-1] = wider
+        else:
+            tables.append({title: key})
+    return tables
+
+
+def results_table(rows: Mapping[str, Figures], policy: str, columns: Mapping[str, str] = COLUMNS) -> Table:
+    """Return the table of `rows_of` with those of the columns that any row has, ready to print."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown = {title: key for title, key in columns.items() if any(key in figures for figures in rows.values())}
-    table.add_column("policy" if "learning_effect" in shown.values() else "model", no_wrap=True)
+    paths = any("learning_effect" in figures for figures in rows.values())
+    table.add_column("policy" if paths else "model", no_wrap=True)
     for title, key in shown.items():
         interval = any(f"{key}_low" in figures for figures in rows.values())
-        table.add_column(f"{title}\n\\[95 % interval]" if interval else title, justify="right")
+        table.add_column(f"{title}\n\\[95 % interval]" if interval else title, justify="right", no_wrap=True)
     for name, figures in rows.items():
-        style = "bold" if name == policy else "dim" if name == bound else ""
+        style = "bold" if name == policy else "dim" if name == ORACLE else ""
         table.add_row(name, *(_cell(figures, key) for key in shown.values()), style=style)
     return table
 
 
 def _cell(figures: Figures, key: str) -> str:
-    value, low, high = (figures.get(name, math.nan) for name in (key, f"{key}_low", f"{key}_high"))
+    value, low, high, error = (figures.get(f"{key}{end}", math.nan) for end in ("", "_low", "_high", "_error"))
     if math.isnan(value):
         return "–"
     if key == "path_length":
         return f"{value:.1f}"
+    if not math.isnan(error):
+        return f"{value:+.3f} ± {error:.3f}"
     return f"{value:.3f}" if math.isnan(low + high) else f"{value:.3f} \\[{low:.3f}, {high:.3f}]"

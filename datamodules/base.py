@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from lightning import LightningDataModule
@@ -14,25 +13,20 @@ from rich.console import Console
 from torch import Tensor
 
 from lpr_lightning.cache import cache_root, fingerprint
-from lpr_lightning.datamodules import loader
 from lpr_lightning.datamodules.card import DataCard
 from lpr_lightning.datamodules.loader import IndexedBatches
 from lpr_lightning.datamodules.split import LearnerSplit, check_folds
 from lpr_lightning.datamodules.store import StoredTable, Vocabulary
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
-from lpr_lightning.errors import DataError, SettingError
-from lpr_lightning.hparams import arguments, built
+from lpr_lightning.errors import DataError, SettingError, checked_or_none
+from lpr_lightning.hparams import Plain, arguments, built
+from lpr_lightning.protocols import Connected, Examples, Simulator, Task
 from lpr_lightning.tasks.next_answers import NextAnswers
-from lpr_lightning.tasks.next_paths import LoggedPaths
-from lpr_lightning.types import PAD, InteractionBatch, Interactions, PathRequest, Simulator, Split, Task
-
-Batch = TypeVar("Batch")
-TaskBatch = InteractionBatch | PathRequest | LoggedPaths
-"""What the batches of this package's tasks are."""
+from lpr_lightning.types import PAD, Interactions, Split
 
 
-def recorded(scope: dict[str, object]) -> dict[str, object]:
+def recorded(scope: dict[str, object]) -> dict[str, Plain]:
     """Return a constructor's `locals()` as plain values, the arguments in `common` among the others.
 
     >>> recorded({"self": None, "root": "logs", "common": {"seed": 1}})
@@ -91,12 +85,11 @@ class LearnerDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("min_answers", min_answers), ("max_learners", max_learners)):
-            if value is not None and value < 1:
-                raise SettingError(name, value, "a number of 1 or more")
+            checked_or_none(name, value, 1)
         if predict_answers is not None and predict_goals is None:
             raise SettingError("predict_answers", predict_answers, "none without predict_goals", "Give both")
         self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold)
-        chosen: Task = NextAnswers() if task is None else built(task)
+        chosen: Task = built(task, Task) or NextAnswers()
         self.task = chosen
         self.batch_size = batch_size
         self.seed = seed
@@ -209,26 +202,29 @@ class LearnerDataModule(LightningDataModule, ABC):
             self._card = DataCard.of(name, self._parts, self.num_items, self.num_concepts, counts, self.fingerprint)
         return self._card
 
-    def batches(
-        self, split: Split, task: loader.Task[Batch], batch_size: int, shuffle: bool, across_ranks: bool = True
-    ) -> IndexedBatches[Batch]:
-        """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
-        examples = task.examples(self.interactions(split), split, self.num_concepts, self.seed)
-        return IndexedBatches(examples, batch_size, shuffle, self.seed, across_ranks=across_ranks)
+    def examples(self, split: Split) -> Examples:
+        """Return the examples that the task makes of one split's learners, all of them on every rank."""
+        if isinstance(self.task, Connected):
+            self.task.connect(self)
+        return self.task.examples(self.interactions(split), split, self.num_concepts, self.seed)
 
-    def train_dataloader(self) -> IndexedBatches[TaskBatch]:
+    def batches(self, split: Split, shuffle: bool = False) -> IndexedBatches:
+        """Return a loader over the examples of one split, each rank its share."""
+        return IndexedBatches(self.examples(split), self.batch_size, shuffle, self.seed)
+
+    def train_dataloader(self) -> IndexedBatches:
         """Return shuffled batches of the training learners."""
-        return self.batches("train", self.task, self.batch_size, shuffle=True)
+        return self.batches("train", shuffle=True)
 
-    def val_dataloader(self) -> IndexedBatches[TaskBatch]:
+    def val_dataloader(self) -> IndexedBatches:
         """Return batches of the validation learners."""
-        return self.batches("val", self.task, self.batch_size, shuffle=False)
+        return self.batches("val")
 
-    def test_dataloader(self) -> IndexedBatches[TaskBatch]:
+    def test_dataloader(self) -> IndexedBatches:
         """Return batches of the test learners."""
-        return self.batches("test", self.task, self.batch_size, shuffle=False)
+        return self.batches("test")
 
-    def predict_dataloader(self) -> IndexedBatches[PathRequest]:
+    def predict_dataloader(self) -> IndexedBatches:
         """Return batches of the unseen learners' requests, in the order of `predict_goals`."""
         return IndexedBatches(self._need_unseen(), self.batch_size, bucket=False)
 
@@ -262,6 +258,13 @@ class LearnerDataModule(LightningDataModule, ABC):
         return self._table
 
 
+_shown: set[str] = set()
+
+
 @rank_zero_only
 def _show(card: DataCard) -> None:
+    """Print a data card, once a process: the fit of a tracer before a run reads the same data."""
+    if card.fingerprint in _shown:
+        return
+    _shown.add(card.fingerprint)
     Console(stderr=True).print(card)

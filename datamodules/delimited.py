@@ -24,11 +24,6 @@ _BLOCK = 1 << 24
 _HEADER = 1 << 16
 
 
-def read_header(path: Path, encoding: str = "utf-8", delimiter: str = ",") -> list[str]:
-    """Return the column names of a file as they are meant: without byte-order mark, quotes and outer spaces."""
-    return _Reader(path, (), (), encoding, delimiter).header()
-
-
 def read_columns(
     path: Path,
     required: Sequence[str],

@@ -13,9 +13,9 @@ from lpr_lightning.datamodules.base import recorded
 from lpr_lightning.datamodules.delimited import Kind, read_columns, stream_columns
 from lpr_lightning.datamodules.files import FileDataModule
 from lpr_lightning.datamodules.prerequisites import clean_edges
-from lpr_lightning.datamodules.rows import compact, order_by
+from lpr_lightning.datamodules.rows import order_by
 from lpr_lightning.datamodules.source import find_file, folder_of, optional_file
-from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, natural_key
+from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, compact, natural_key
 from lpr_lightning.errors import DataError, SettingError
 from lpr_lightning.types import PAD
 

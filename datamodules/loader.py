@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
-from lpr_lightning.types import Interactions, Split
+from lpr_lightning.errors import checked
+from lpr_lightning.protocols import Examples
+from lpr_lightning.ranks import rank_and_world
+from lpr_lightning.types import TensorData
 
-Batch = TypeVar("Batch", covariant=True)
 MEGABATCH = 8
 """Training batches that are sorted by length together: less padding, and an order that is still random."""
 
 
-class Examples(Protocol[Batch]):
-    """Training or evaluation examples of one split, from which batches of one type are drawn by index."""
-
-    @property
-    def sizes(self) -> Tensor:
-        """The length of each example, by which batches are bucketed, [E] int64."""
-        ...
-
-    def batch(self, index: Tensor) -> Batch:
-        """Return the batch of the examples at `index` [B]."""
-        ...
-
-
-class Task(Protocol[Batch]):
-    """Turns answer logs into examples, whose batches are of one type."""
-
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples[Batch]:
-        """Return the examples of `split`; `log` holds that split's learners only."""
-        ...
-
-
-class IndexedBatches(Generic[Batch]):
+class IndexedBatches:
     """A loader over `Examples`: seeded shuffle for each epoch, bucketed by length, each rank its own rows.
 
     Training (`shuffle=True`): every rank sees the same number of batches; where the last rows do not go round, the
     first ones are seen again. Otherwise every example is seen exactly once over all ranks, shortest first
-    (`bucket=False`: in their own order). `across_ranks=False` gives every rank all rows.
+    (`bucket=False`: in their own order).
 
     It is its own `sampler`, so that the Trainer can name the epoch, and it keeps its place: `state_dict` and
     `load_state_dict` let a run that was interrupted within an epoch go on at the next batch. Run the Trainer with
@@ -58,27 +37,24 @@ class IndexedBatches(Generic[Batch]):
 
     def __init__(
         self,
-        examples: Examples[Batch],
+        examples: Examples,
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
         bucket: bool = True,
-        across_ranks: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise SettingError("batch_size", batch_size, "a number of 1 or more")
+        checked("batch_size", batch_size, 1)
         self.examples = examples
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
         self.bucket = bucket
-        self.across_ranks = across_ranks
         self.epoch = 0
         self._position = 0
         self._start = 0
 
     @property
-    def sampler(self) -> IndexedBatches[Batch]:
+    def sampler(self) -> IndexedBatches:
         """The loader itself: what the Trainer calls `set_epoch` on."""
         return self
 
@@ -100,12 +76,12 @@ class IndexedBatches(Generic[Batch]):
         self._start = state["position"] if state["position"] < len(self) else 0
 
     def __len__(self) -> int:
-        rank, world = self._rank()
+        rank, world = rank_and_world()
         if self.shuffle:
             return -(-len(self.examples.sizes) // (self.batch_size * world))
         return len(self._cut(self._order()[rank::world], world))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TensorData]:
         batches = self.index_batches()
         start, self._start = self._start, 0
         for position, index in enumerate(batches[start:], start + 1):
@@ -114,7 +90,7 @@ class IndexedBatches(Generic[Batch]):
 
     def index_batches(self) -> list[Tensor]:
         """Return this rank's batches of the present epoch as positions among the examples."""
-        rank, world = self._rank()
+        rank, world = rank_and_world()
         if self.shuffle:
             return [whole[rank::world] for whole in self._shuffled(world)]
         return self._cut(self._order()[rank::world], world)
@@ -139,10 +115,6 @@ class IndexedBatches(Generic[Batch]):
         sizes = self.examples.sizes
         return sizes.argsort(stable=True) if self.bucket else torch.arange(len(sizes))
 
-    def _rank(self) -> tuple[int, int]:
-        """Return this process's rank and how many share the rows."""
-        return _process() if self.across_ranks else (0, 1)
-
     def _cut(self, rows: Tensor, world: int) -> list[Tensor]:
         """Cut one rank's rows so that ranks with one row less still have as many batches."""
         most = -(-len(self.examples.sizes) // world)
@@ -156,10 +128,3 @@ class IndexedBatches(Generic[Batch]):
 
 def _pieces(rows: Tensor, size: int) -> list[Tensor]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _process() -> tuple[int, int]:
-    """Return this process's rank and how many there are."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

@@ -94,24 +94,6 @@ def combinations(concept: Array, ids: Sequence[str], names: Sequence[str]) -> tu
     return number.reshape(-1, 1).astype(np.int32), raw, titles
 
 
-def compact(values: Array) -> tuple[Array, Array]:
-    """Return whole numbers renumbered 0, 1, … in their order, and the distinct ones.
-
-    >>> compact(np.array([30, 10, 30]))
-    (array([1, 0, 1], dtype=int32), array([10, 30]))
-    """
-    if not len(values):
-        return np.zeros(0, np.int32), values
-    low, high = int(values.min()), int(values.max())
-    if high - low > 16 * len(values) + 1_000_000:
-        distinct, codes = np.unique(values, return_inverse=True)
-        return codes.astype(np.int32), distinct
-    used = np.zeros(high - low + 1, bool)
-    used[values - low] = True
-    number = np.cumsum(used, dtype=np.int32) - 1
-    return number[values - low], np.flatnonzero(used) + low
-
-
 def order_by(group: Array, time: Array) -> Array:
     """Return the positions of rows sorted by `group` (0, 1, …), then `time`, then place; by counting, not comparing.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lpr_lightning.datamodules.separate_test import with_vocabulary, without_learners
 from lpr_lightning.datamodules.table import AnswerTable
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.types import Interactions, Split
 
 
@@ -101,8 +101,7 @@ def check_folds(folds: int | None, fold: int, own_test: bool) -> None:
         if fold != 0:
             raise SettingError("fold", fold, "0 where there are no folds", "Give folds too, such as 5")
         return
-    if folds < 2:
-        raise SettingError("folds", folds, "a number of 2 or more", "Leave it out to split by shares alone")
+    checked("folds", folds, 2, advice="Leave it out to split by shares alone")
     if not 0 <= fold < folds:
         raise SettingError("fold", fold, f"a number from 0 to {folds - 1}", f"There are {folds} folds")
     if own_test:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from lpr_lightning.datamodules.base import LearnerDataModule, recorded
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import built, plain
-from lpr_lightning.simulators.practice_logs import practice_log
-from lpr_lightning.simulators.true_learners import Learning, TrueLearners
+from lpr_lightning.simulators.true_learners import GrowthWorld
+from lpr_lightning.simulators.world_learners import WorldKind, WorldLearners
 
 RECIPE = 1
 """Part of the cache key: raised when the same arguments come to mean another world or other logs."""
@@ -18,16 +18,16 @@ RECIPE = 1
 class SyntheticLearners(LearnerDataModule):
     """Learners of a seeded world who practised on their own; nothing need be downloaded.
 
-    Their logs are ordinary interactions: one concept an exercise, runs, reviews, prerequisites first by and large.
-    `truth` gives the learners themselves as a simulator, whose states are what each learner really knows.
+    Their logs are ordinary interactions, one concept an exercise. What the learners are like is an object, such as
+    `world: {class_path: TransferWorld}`; docs/worlds.md says what is in each. `truth` gives the learners themselves
+    as a simulator, whose states are what each learner really knows.
 
     Args:
         num_concepts: concepts, five to a topic, each a prerequisite of the next.
         num_items: exercises; five to a concept when not given.
         num_learners: learners in all splits together.
         answers: least and greatest number of answers in a log.
-        learning: how learners answer and learn; None for the defaults.
-        exam: how `truth` marks: "soft" sums success probabilities, "hard" counts those of .5 or more.
+        world: how learners answer, learn, forget and choose; None for the growth of `GrowthWorld`.
         world_seed: seed of the world and the logs; `seed` is that of the split.
         common: the arguments of `LearnerDataModule`.
 
@@ -41,8 +41,7 @@ class SyntheticLearners(LearnerDataModule):
         num_items: int | None = None,
         num_learners: int = 600,
         answers: tuple[int, int] = (40, 120),
-        learning: Learning | None = None,
-        exam: Literal["soft", "hard"] = "soft",
+        world: WorldKind | None = None,
         world_seed: int = 0,
         **common: Any,
     ) -> None:
@@ -51,19 +50,14 @@ class SyntheticLearners(LearnerDataModule):
             raise SettingError("answers", answers, "the least and the greatest number of answers, both at least 1")
         self.answers = (int(answers[0]), int(answers[1]))
         self.world_seed = world_seed
-        self._learners = TrueLearners(
-            num_concepts=num_concepts,
-            num_items=5 * num_concepts if num_items is None else num_items,
-            num_learners=num_learners,
-            learning=built(learning),
-            exam=exam,
-            world_seed=world_seed,
-        )
+        kind = built(world, WorldKind) or GrowthWorld()
+        items = 5 * num_concepts if num_items is None else num_items
+        self._learners = kind.learners(num_concepts, items, num_learners, world_seed)
         super().__init__(**common)
         self.save_hyperparameters(hparams, logger=False)
 
     @property
-    def truth(self) -> TrueLearners:
+    def truth(self) -> WorldLearners:
         """The learners themselves."""
         return self._learners
 
@@ -71,12 +65,13 @@ class SyntheticLearners(LearnerDataModule):
         """Return what the world and the logs are made from."""
         learners = self._learners
         sizes = [learners.num_concepts, learners.num_items, learners.num_learners, *self.answers]
-        return [RECIPE, sizes, plain(learners.learning), self.world_seed]
+        kind = {"class_path": learners.kind.recipe, "init_args": plain(vars(learners.kind))}
+        return [RECIPE, sizes, kind, self.world_seed]
 
     def read(self) -> AnswerTable:
         """Let every learner practise."""
         world = self._learners.world
-        log = practice_log(self._learners, *self.answers, seed=self.world_seed)
+        log = self._learners.practice_log(*self.answers, self.world_seed)
         return AnswerTable(
             log=log,
             learners=[f"Learner {number + 1}" for number in range(log.num_learners)],
@@ -84,7 +79,7 @@ class SyntheticLearners(LearnerDataModule):
             concepts=world.names,
             concept_names=world.names,
             counts={"rows generated": len(log)},
-            prerequisites=world.prerequisites,
+            prerequisites=self._learners.prerequisites,
         )
 
     def _exercises(self) -> list[tuple[int, int]]:

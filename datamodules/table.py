@@ -89,6 +89,26 @@ def ascending(values: Array) -> bool:
     return len(values) < 2 or bool((values[1:] >= values[:-1]).all())
 
 
+def compact(values: Array) -> tuple[Array, Array]:
+    """Return whole numbers renumbered 0, 1, … in their order, and the distinct ones.
+
+    >>> compact(np.array([30, 10, 30]))
+    (array([1, 0, 1], dtype=int32), array([10, 30]))
+    """
+    if not len(values):
+        return np.zeros(0, np.int32), values
+    low, high = int(values.min()), int(values.max())
+    if high - low > 16 * len(values) + 1_000_000:
+        distinct, codes = np.unique(values, return_inverse=True)
+        return codes.astype(np.int32), distinct
+    used = np.zeros(high - low + 1, bool)
+    used[values - low] = True
+    if used.all():
+        return (values - low).astype(np.int32, copy=False), np.arange(low, high + 1)
+    number = np.cumsum(used, dtype=np.int32) - 1
+    return number[values - low], np.flatnonzero(used) + low
+
+
 def build_table(
     learner: Array,
     learners: Sequence[str],
@@ -114,7 +134,7 @@ def build_table(
         learner, item, concept, correct = learner[rows], item[rows], concept[rows], correct[rows]
         time = None if time is None else time[rows]
     present, sizes = _present(learner, len(learners))
-    item, used = _compact(item, len(items))
+    item, used = compact(item)
     item_names = [items[i] for i in used.tolist()]
     log = Interactions(
         offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)),
@@ -141,13 +161,3 @@ def _present(codes: Array, count: int) -> tuple[Array, Array]:
     sizes = np.bincount(codes, minlength=count)
     present = np.flatnonzero(sizes)
     return present, sizes[present]
-
-
-def _compact(codes: Array, count: int) -> tuple[Array, Array]:
-    """Renumber codes without gaps; return them and the old codes that are left."""
-    occurs = np.zeros(count, bool)
-    occurs[codes] = True
-    used = np.flatnonzero(occurs)
-    if len(used) == count:
-        return codes, used
-    return (np.cumsum(occurs, dtype=np.int32) - 1)[codes], used

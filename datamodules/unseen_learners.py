@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from lpr_lightning.datamodules.columns import Columns, quoted
 from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.datamodules.table import concept_matrix
-from lpr_lightning.errors import DataError, MissingFileError, SettingError
+from lpr_lightning.errors import DataError, MissingFileError, checked
 from lpr_lightning.types import PAD, Interactions, PathRequest
 
 
@@ -84,8 +84,7 @@ class UnseenLearners:
             DataError: a concept is unknown, a cell holds something else than it should, or a learner of `answers` is
                 not in `goals`.
         """
-        if default_length < 1:
-            raise SettingError("predict_length", default_length, "a number of 1 or more")
+        checked("predict_length", default_length, 1)
         columns = read_columns(_existing(goals, "predict_goals"), ("learner", "targets"), ("length",))
         learners = columns.cells("learner")
         if not learners:

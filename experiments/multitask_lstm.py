@@ -48,7 +48,7 @@ class Experiment:
             words += ["--config", str(CONFIGS / "data" / f"{options.data}.yaml"), f"--data.root={options.root}"]
         words += [f"--seed_everything={seed}", f"--data.task.labels={options.labels}"]
         words += [f"--trainer.max_epochs={options.epochs}"] if options.epochs else []
-        return words + [f"--{key}={value}" for key, value in self.settings.items()] + options.extra
+        return [*words, *(f"--{key}={value}" for key, value in self.settings.items()), *options.extra]
 
     def folder(self, options: argparse.Namespace, seed: int) -> Path:
         """Return where this run goes; other settings go to another folder."""

@@ -8,7 +8,7 @@
 Reads DBE-KT22, whose questions come with their wording and whose concepts are described. The vectors are latent
 semantic analysis: word counts weighted by rarity, each text scaled to length 1, the first `--width` singular vectors
 scaled by their singular values. No answer is looked at. Files of vectors from a sentence encoder have the same form
-(see `lpr_lightning.preparation.question_vectors`).
+(see `lpr_lightning.vector_files`).
 """
 
 from __future__ import annotations

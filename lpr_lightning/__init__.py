@@ -1,64 +1,199 @@
 """Learning-path and exercise recommendation as PyTorch Lightning modules.
 
-Classes are imported from their rooms when they are first asked for, so that `import lpr_lightning` is cheap.
+Names are imported from their modules when they are first asked for, so that `import lpr_lightning` is cheap.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_ROOMS = {
-    "CalibratedDKT": "models.calibrated_dkt",
-    "DKT": "models.dkt",
-    "IBGRPOPolicy": "models.ib_grpo",
-    "MultiTaskLSTM": "models.multitask_lstm",
-    "SimpleKT": "models.simple_kt",
+if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table below
+    from lpr_lightning.bases import Agent as Agent
+    from lpr_lightning.bases import Stage as Stage
+    from lpr_lightning.bases import Staged as Staged
+    from lpr_lightning.bases import TracerModule as TracerModule
+    from lpr_lightning.callbacks import AnswerWriter as AnswerWriter
+    from lpr_lightning.callbacks import CompareBaselines as CompareBaselines
+    from lpr_lightning.callbacks import DifficultyTrace as DifficultyTrace
+    from lpr_lightning.callbacks import MasteryHeatmap as MasteryHeatmap
+    from lpr_lightning.callbacks import MasteryReport as MasteryReport
+    from lpr_lightning.callbacks import MasteryWriter as MasteryWriter
+    from lpr_lightning.callbacks import MetricsJson as MetricsJson
+    from lpr_lightning.callbacks import ParetoFront as ParetoFront
+    from lpr_lightning.callbacks import PathSamples as PathSamples
+    from lpr_lightning.callbacks import PathWriter as PathWriter
+    from lpr_lightning.callbacks import RankFidelity as RankFidelity
+    from lpr_lightning.callbacks import ReliabilityDiagram as ReliabilityDiagram
+    from lpr_lightning.callbacks import ResultsTable as ResultsTable
+    from lpr_lightning.callbacks import StageProgressBar as StageProgressBar
+    from lpr_lightning.callbacks import StepSeed as StepSeed
+    from lpr_lightning.callbacks import TrueEffect as TrueEffect
+    from lpr_lightning.checks import check_method as check_method
+    from lpr_lightning.checks import check_policy as check_policy
+    from lpr_lightning.checks import check_simulator as check_simulator
+    from lpr_lightning.checks import check_tracer as check_tracer
+    from lpr_lightning.datamodules.assist09 import ASSIST09 as ASSIST09
+    from lpr_lightning.datamodules.dbe_kt22 import DBEKT22 as DBEKT22
+    from lpr_lightning.datamodules.interactions_csv import InteractionsCSV as InteractionsCSV
+    from lpr_lightning.datamodules.junyi import Junyi as Junyi
+    from lpr_lightning.datamodules.synthetic import SyntheticLearners as SyntheticLearners
+    from lpr_lightning.datamodules.xes3g5m import XES3G5M as XES3G5M
+    from lpr_lightning.draws import Draws as Draws
+    from lpr_lightning.goals import AllConcepts as AllConcepts
+    from lpr_lightning.goals import HardExam as HardExam
+    from lpr_lightning.goals import PractisedConcept as PractisedConcept
+    from lpr_lightning.goals import SoftExam as SoftExam
+    from lpr_lightning.goals import Targets as Targets
+    from lpr_lightning.goals import UpcomingConcept as UpcomingConcept
+    from lpr_lightning.goals import WeakestConcept as WeakestConcept
+    from lpr_lightning.models.calibrated_dkt import CalibratedDKT as CalibratedDKT
+    from lpr_lightning.models.dkt import DKT as DKT
+    from lpr_lightning.models.ensemble import Ensemble as Ensemble
+    from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
+    from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
+    from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
+    from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
+    from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
+    from lpr_lightning.policies import AllActions as AllActions
+    from lpr_lightning.policies import BeamSearch as BeamSearch
+    from lpr_lightning.policies import ChainValue as ChainValue
+    from lpr_lightning.policies import ClosureActions as ClosureActions
+    from lpr_lightning.policies import DKTRec as DKTRec
+    from lpr_lightning.policies import ExamValue as ExamValue
+    from lpr_lightning.policies import FixedPaths as FixedPaths
+    from lpr_lightning.policies import GeneticSearch as GeneticSearch
+    from lpr_lightning.policies import GreedySearch as GreedySearch
+    from lpr_lightning.policies import NearestTarget as NearestTarget
+    from lpr_lightning.policies import Oracle as Oracle
+    from lpr_lightning.policies import Planned as Planned
+    from lpr_lightning.policies import PrerequisiteGraph as PrerequisiteGraph
+    from lpr_lightning.policies import PrerequisiteRule as PrerequisiteRule
+    from lpr_lightning.policies import RandomPaths as RandomPaths
+    from lpr_lightning.policies import RandomTargets as RandomTargets
+    from lpr_lightning.policies import Replan as Replan
+    from lpr_lightning.policies import TargetActions as TargetActions
+    from lpr_lightning.policies import TargetsInTurn as TargetsInTurn
+    from lpr_lightning.policies import follow_paths as follow_paths
+    from lpr_lightning.simulators.actions import ConceptActions as ConceptActions
+    from lpr_lightning.simulators.actions import QuestionActions as QuestionActions
+    from lpr_lightning.simulators.kes import KESSimulator as KESSimulator
+    from lpr_lightning.simulators.knowledge_world import KnowledgeWorld as KnowledgeWorld
+    from lpr_lightning.simulators.rollout import rollout as rollout
+    from lpr_lightning.simulators.selective_world import SelectiveWorld as SelectiveWorld
+    from lpr_lightning.simulators.transfer_world import TransferWorld as TransferWorld
+    from lpr_lightning.simulators.true_learners import GrowthWorld as GrowthWorld
+    from lpr_lightning.simulators.true_learners import TrueLearners as TrueLearners
+    from lpr_lightning.tasks.goals_ahead import GoalsAhead as GoalsAhead
+    from lpr_lightning.tasks.next_answers import NextAnswers as NextAnswers
+    from lpr_lightning.tasks.next_paths import NextPaths as NextPaths
+    from lpr_lightning.tasks.path_requests import PathRequests as PathRequests
+    from lpr_lightning.tasks.random_requests import RandomRequests as RandomRequests
+    from lpr_lightning.types import Exercise as Exercise
+    from lpr_lightning.types import InteractionBatch as InteractionBatch
+    from lpr_lightning.types import Interactions as Interactions
+    from lpr_lightning.types import PathRequest as PathRequest
+    from lpr_lightning.types import Rollout as Rollout
+
+_MODULES = {
+    "Agent": "bases",
+    "Stage": "bases",
+    "Staged": "bases",
+    "TracerModule": "bases",
+    "AnswerWriter": "callbacks",
+    "CompareBaselines": "callbacks",
+    "DifficultyTrace": "callbacks",
+    "MasteryHeatmap": "callbacks",
+    "MasteryReport": "callbacks",
+    "MasteryWriter": "callbacks",
+    "MetricsJson": "callbacks",
+    "ParetoFront": "callbacks",
+    "PathSamples": "callbacks",
+    "PathWriter": "callbacks",
+    "RankFidelity": "callbacks",
+    "ReliabilityDiagram": "callbacks",
+    "ResultsTable": "callbacks",
+    "StageProgressBar": "callbacks",
+    "StepSeed": "callbacks",
+    "TrueEffect": "callbacks",
+    "check_method": "checks",
+    "check_policy": "checks",
+    "check_simulator": "checks",
+    "check_tracer": "checks",
     "ASSIST09": "datamodules.assist09",
     "DBEKT22": "datamodules.dbe_kt22",
     "InteractionsCSV": "datamodules.interactions_csv",
     "Junyi": "datamodules.junyi",
     "SyntheticLearners": "datamodules.synthetic",
     "XES3G5M": "datamodules.xes3g5m",
-    "AnswerWriter": "callbacks",
-    "CompareBaselines": "callbacks",
-    "DifficultyTrace": "callbacks",
-    "MasteryHeatmap": "callbacks",
-    "MasteryReport": "callbacks",
-    "MetricsJson": "callbacks",
-    "ParetoFront": "callbacks",
-    "PathSamples": "callbacks",
-    "PathWriter": "callbacks",
-    "ReliabilityDiagram": "callbacks",
-    "ResultsTable": "callbacks",
-    "StageProgressBar": "callbacks",
-    "TrueEffect": "callbacks",
+    "Draws": "draws",
+    "AllConcepts": "goals",
+    "HardExam": "goals",
+    "PractisedConcept": "goals",
+    "SoftExam": "goals",
+    "Targets": "goals",
+    "UpcomingConcept": "goals",
+    "WeakestConcept": "goals",
+    "CalibratedDKT": "models.calibrated_dkt",
+    "DKT": "models.dkt",
+    "Ensemble": "models.ensemble",
+    "IBGRPOPolicy": "models.ib_grpo",
+    "MultiTaskLSTM": "models.multitask_lstm",
+    "PerformanceFactors": "models.performance_factors",
+    "SimpleKT": "models.simple_kt",
+    "StateSpaceGrowth": "models.state_space",
+    "AllActions": "policies",
+    "BeamSearch": "policies",
+    "ChainValue": "policies",
+    "ClosureActions": "policies",
+    "DKTRec": "policies",
+    "ExamValue": "policies",
+    "FixedPaths": "policies",
+    "GeneticSearch": "policies",
+    "GreedySearch": "policies",
+    "NearestTarget": "policies",
+    "Oracle": "policies",
+    "Planned": "policies",
+    "PrerequisiteGraph": "policies",
+    "PrerequisiteRule": "policies",
+    "RandomPaths": "policies",
+    "RandomTargets": "policies",
+    "Replan": "policies",
+    "TargetActions": "policies",
+    "TargetsInTurn": "policies",
+    "follow_paths": "policies",
+    "ConceptActions": "simulators.actions",
+    "QuestionActions": "simulators.actions",
     "KESSimulator": "simulators.kes",
-    "TrueLearners": "simulators.true_learners",
-    "check_method": "checks.method",
-    "check_simulator": "simulators.check",
     "rollout": "simulators.rollout",
+    "KnowledgeWorld": "simulators.knowledge_world",
+    "SelectiveWorld": "simulators.selective_world",
+    "TransferWorld": "simulators.transfer_world",
+    "GrowthWorld": "simulators.true_learners",
+    "TrueLearners": "simulators.true_learners",
+    "GoalsAhead": "tasks.goals_ahead",
     "NextAnswers": "tasks.next_answers",
     "NextPaths": "tasks.next_paths",
     "PathRequests": "tasks.path_requests",
     "RandomRequests": "tasks.random_requests",
+    "Exercise": "types",
     "InteractionBatch": "types",
     "Interactions": "types",
     "PathRequest": "types",
     "Rollout": "types",
 }
-__all__ = [*_ROOMS, "__version__"]
+__all__ = [*_MODULES, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    value: object = vars(importlib.import_module(f"{__name__}.{_MODULES[name]}"))[name]
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS})
+    return sorted({*globals(), *_MODULES})

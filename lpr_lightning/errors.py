@@ -1,8 +1,11 @@
-"""Exceptions that build their own message: what was got, what is allowed, what to do next."""
+"""Errors that build their own message (what was got, what is allowed, what to do next), and checks that raise them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
+
+Size = TypeVar("Size", int, float)
 
 
 class LPRError(Exception):
@@ -65,3 +68,42 @@ class UntrainedModelError(LPRError, RuntimeError):
             f"{subcommand} needs a trained model: give --ckpt_path FILE (or last), "
             "or --allow_untrained to go on with random weights."
         )
+
+
+def checked(name: str, value: Size | None, least: Size, most: Size | None = None, advice: str = "") -> Size:
+    """Return a number from `least` to below `most`.
+
+    Raises:
+        SettingError: it is another one, NaN or None.
+
+    >>> checked("dropout", 1.0, 0.0, 1.0)
+    Traceback (most recent call last):
+        ...
+    lpr_lightning.errors.SettingError: dropout=1.0 cannot be used: expected a number from 0.0 to below 1.0.
+    """
+    if value is None or not value >= least or (most is not None and not value < most):
+        kind = "a whole number" if isinstance(least, int) else "a number"
+        bounds = f"of at least {least}" if most is None else f"from {least} to below {most}"
+        if value is None and name.startswith("num_"):
+            advice = "take it from the datamodule"
+        raise SettingError(name, value, f"{kind} {bounds}", advice)
+    return value
+
+
+def checked_or_none(name: str, value: Size | None, least: Size, advice: str = "") -> Size | None:
+    """Return a number of at least `least`, or None, which stands for no limit or a default."""
+    return None if value is None else checked(name, value, least, advice=advice or "null is allowed too")
+
+
+def checked_positive(name: str, value: float) -> float:
+    """Return a number above 0."""
+    if not value > 0:
+        raise SettingError(name, value, "a number above 0")
+    return value
+
+
+def checked_share(name: str, value: float) -> float:
+    """Return a number from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise SettingError(name, value, "a number from 0 to 1")
+    return value

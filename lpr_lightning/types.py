@@ -1,65 +1,73 @@
-"""What flows through the house: answer logs in, requests for paths, roll-outs out; and the protocols between rooms.
+"""The data that flows: answer logs in, requests for paths, rollouts out.
 
-Axes: B learners or rows, T history steps, L path steps, C concepts of one answer, N concepts, K paths of one group.
+Axes: B learners or rows, T history steps, L path steps, A candidates, C concepts of one answer, N concepts, K paths of
+one group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-PAD = -1
-"""Fills unused places of every concept, item and path tensor."""
+from lpr_lightning.tensors import PAD as PAD
+from lpr_lightning.tensors import State as State
+from lpr_lightning.tensors import TensorData as TensorData
+from lpr_lightning.tensors import keep_rows as keep_rows
+from lpr_lightning.tensors import repeat_rows as repeat_rows
+from lpr_lightning.tensors import select_rows as select_rows
 
 Split = Literal["train", "val", "test"]
-TracerState = tuple[Tensor, ...]
-"""A learner's state as tensors whose first axis is the learner, so that it can be indexed, repeated and stacked."""
-
-
-class _Tensors:
-    """Moves and indexes every tensor of a dataclass alike."""
-
-    def _map(self, function: Any) -> Self:
-        changes = {}
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor | _Tensors):
-                changes[field.name] = function(value)
-        return replace(self, **changes)  # type: ignore[type-var]
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """Return a copy on `device`."""
-        return self._map(lambda value: value.to(device, non_blocking=non_blocking))
-
-    def select(self, index: Tensor) -> Self:
-        """Return the rows at `index` (a tensor of positions or a mask over the first axis)."""
-        return self._map(lambda value: value.select(index) if isinstance(value, _Tensors) else value[index])
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """Return the rows of several objects one after another; their tensors must be alike but for the first axis."""
-        values = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}  # type: ignore[arg-type]
-        joined: dict[str, Any] = {}
-        for name, several in values.items():
-            if isinstance(several[0], Tensor):
-                joined[name] = torch.cat(several)
-            elif isinstance(several[0], _Tensors):
-                joined[name] = type(several[0]).join(several)
-        return replace(parts[0], **joined)  # type: ignore[type-var]
-
-    def repeat(self, count: int) -> Self:
-        """Return every row `count` times, copies side by side."""
-        return self._map(
-            lambda value: value.repeat(count) if isinstance(value, _Tensors) else value.repeat_interleave(count, 0)
-        )
 
 
 @dataclass(frozen=True)
-class InteractionBatch(_Tensors):
+class Exercise(TensorData):
+    """What is asked: concepts at large, a question, or a vector in the questions' space.
+
+    `concept` [..., C] int64, -1 where unused; `item` [...] int64, -1 for concepts at large; `vector` [..., D] or None,
+    which stands in place of the question's own. The leading axes are [B], one exercise for each learner, or [B, A], A
+    candidates each. A question that a model does not know is asked by its concepts. Where nothing is asked (no
+    concept, item -1, no vector) a simulator leaves the learner as it is.
+
+    >>> Exercise.of_concepts(torch.tensor([[3, 1]])).shape
+    torch.Size([1, 2])
+    """
+
+    concept: Tensor
+    item: Tensor
+    vector: Tensor | None = None
+
+    @classmethod
+    def of_concepts(cls, concept: Tensor) -> Self:
+        """Return exercises on one concept each, [...] int64."""
+        return cls(concept[..., None], torch.full_like(concept, PAD))
+
+    @property
+    def shape(self) -> torch.Size:
+        """The leading axes."""
+        return self.item.shape
+
+    @property
+    def asked(self) -> Tensor:
+        """True where something is asked, [...] bool."""
+        if self.vector is not None:
+            return torch.ones_like(self.item, dtype=torch.bool)
+        return (self.item >= 0) | (self.concept >= 0).any(-1)
+
+    def candidates(self) -> Self:
+        """Return the exercises with a candidate axis, [B, A]: one candidate each where there was none."""
+        return self if self.item.dim() > 1 else self._map(lambda value: value[:, None])
+
+    def flat(self) -> Self:
+        """Return candidates as rows of their own, [B * A]."""
+        return self._map(lambda value: value.flatten(0, 1)) if self.item.dim() > 1 else self
+
+
+@dataclass(frozen=True)
+class InteractionBatch(TensorData):
     """Answer histories side by side, padded on the right.
 
     `concept` [B, T, C] int64 (-1 where unused), `item` [B, T] int64, `correct` [B, T] float32 in [0, 1],
@@ -80,9 +88,60 @@ class InteractionBatch(_Tensors):
         """Number of real answers of each row, [B] int64."""
         return self.mask.sum(1)
 
+    def asked(self, step: int) -> Exercise:
+        """Return what was asked at one step, [B]."""
+        return Exercise(self.concept[:, step], self.item[:, step])
+
+    def first(self, count: Tensor) -> Self:
+        """Return the first `count` [B] answers of each history; nothing of what follows is left in it.
+
+        >>> log = Interactions.from_lists([[(0, 1), (1, 0)], [(1, 1)]])
+        >>> log.batch(torch.arange(2)).first(torch.tensor([1, 1])).concept.squeeze(-1)
+        tensor([[0],
+                [1]])
+        """
+        longest = int(count.max()) if len(count) else 0
+        mask = self.mask[:, :longest] & (torch.arange(longest, device=count.device) < count[:, None])
+        return replace(
+            self,
+            concept=torch.where(mask[..., None], self.concept[:, :longest], PAD),
+            item=torch.where(mask, self.item[:, :longest], PAD),
+            correct=torch.where(mask, self.correct[:, :longest], 0.0),
+            mask=mask,
+        )
+
+    def then(self, later: InteractionBatch) -> Self:
+        """Return the histories with the answers of `later` behind their last ones.
+
+        >>> log = Interactions.from_lists([[(0, 1), (1, 0)], [(2, 1)]])
+        >>> both = log.batch(torch.arange(2)).then(log.batch(torch.tensor([1, 1])))
+        >>> both.concept.squeeze(-1), both.lengths
+        (tensor([[ 0,  1,  2],
+                [ 2,  2, -1]]), tensor([3, 2]))
+        """
+        width = max(self.concept.shape[2], later.concept.shape[2])
+        parts = [
+            torch.nn.functional.pad(one.concept, (0, width - one.concept.shape[2]), value=PAD) for one in (self, later)
+        ]
+        mask = torch.cat([self.mask, later.mask], 1)
+        longest = int(mask.sum(1).max()) if len(mask) else 0
+        place = (~mask).to(torch.int8).argsort(dim=1, stable=True)[:, :longest]
+        mask = mask.gather(1, place)
+        concept = torch.cat(parts, 1).gather(1, place[..., None].expand(-1, -1, width))
+        item, correct = (
+            torch.cat(pair, 1).gather(1, place) for pair in ((self.item, later.item), (self.correct, later.correct))
+        )
+        return replace(
+            self,
+            concept=concept.masked_fill(~mask[..., None], PAD),
+            item=item.masked_fill(~mask, PAD),
+            correct=correct.masked_fill(~mask, 0.0),
+            mask=mask,
+        )
+
     @classmethod
-    def empty(cls, batch_size: int, device: torch.device | str = "cpu") -> Self:
-        """Return histories without any answer.
+    def empty(cls, batch_size: int, device: torch.device | str = "cpu", learner: Tensor | None = None) -> Self:
+        """Return histories without any answer, of unseen learners where none are given.
 
         >>> InteractionBatch.empty(2).concept.shape
         torch.Size([2, 0, 1])
@@ -92,12 +151,12 @@ class InteractionBatch(_Tensors):
             item=torch.empty(batch_size, 0, dtype=torch.int64, device=device),
             correct=torch.empty(batch_size, 0, device=device),
             mask=torch.empty(batch_size, 0, dtype=torch.bool, device=device),
-            learner=torch.full((batch_size,), PAD, dtype=torch.int64, device=device),
+            learner=torch.full((batch_size,), PAD, device=device) if learner is None else learner,
         )
 
 
 @dataclass(frozen=True)
-class Answers(_Tensors):
+class Answers(TensorData):
     """Predicted answers beside the real ones, one row each: what a tracer's evaluation steps return as "answers".
 
     `probability` [R] float32 of success, before the answer was seen; `correct` [R] float32; `concept` [R, C] int64,
@@ -115,7 +174,7 @@ class Answers(_Tensors):
 
 
 @dataclass(frozen=True)
-class Interactions(_Tensors):
+class Interactions(TensorData):
     """Answer logs of many learners, one after another, each in chronological order.
 
     `offsets` [B + 1] int64: rows of learner b are `offsets[b]:offsets[b + 1]`; `learner` [B] int64: the learner's
@@ -196,10 +255,10 @@ class Interactions(_Tensors):
 
 
 @dataclass(frozen=True)
-class PathRequest(_Tensors):
+class PathRequest(TensorData):
     """What a learner asks for: a path of `length` [B] int64 concepts towards `targets` [B, N] bool, given a `history`.
 
-    `learner` [B] int64 is the learner's number in the data set (-1 for strangers); `row` [B] int64 is the request's
+    `learner` [B] int64 is the number in the data set (-1 for unseen learners); `row` [B] int64 is the request's
     position among the requests of its split (-1 outside any), so that demonstrations can be found again.
     """
 
@@ -214,18 +273,23 @@ class PathRequest(_Tensors):
 
 
 @dataclass(frozen=True)
-class Rollout(_Tensors):
+class Rollout(TensorData):
     """What happened when learners followed paths; the only currency between simulators, objectives and pictures.
 
-    `path` [B, L] int64 concepts, -1 after its end; `response` [B, L] float32, the learner's answers; `predicted`
-    [B, L] float32, success probability just before each answer; `score_before`, `score_after`, `score_max` [B]: exam
-    scores E_s, E_e, E_sup; `mastery_before`, `mastery_after` [B, N] in [0, 1]; `targets` [B, N] bool;
-    `wanted_length` [B] int64; `learner` [B] int64. Rows of one prompt stand side by side, `group_size` at a time.
+    `session`: what was asked and answered, [B, L], a log again (answers may be soft). `action` [B, L] int64: number of
+    the concept or question among the simulator's actions, -1 after the path's end. `predicted` [B, L]: success
+    probability just before each answer. `gain` [B, L]: what each step brought in mean mastery of the goal's concepts.
+    `score_before`, `score_after`, `score_max` [B]: exam scores E_s, E_e, E_sup. `mastery_before`, `mastery_after`
+    [B, N] in [0, 1], or [B, 0] where they were not asked for. `targets` [B, N] bool: the goal's concepts; of a goal
+    that is chosen anew at each step, all of them. `wanted_length` [B] int64. `stopped` [B] bool: the episode ended
+    early, every target being mastered. Rows of one request stand side by side, `group_size` at a time. `log_prob`
+    [B, L]: of a policy that samples, else None.
     """
 
-    path: Tensor
-    response: Tensor
+    session: InteractionBatch
+    action: Tensor
     predicted: Tensor
+    gain: Tensor
     score_before: Tensor
     score_after: Tensor
     score_max: Tensor
@@ -233,183 +297,59 @@ class Rollout(_Tensors):
     mastery_after: Tensor
     targets: Tensor
     wanted_length: Tensor
-    learner: Tensor
+    stopped: Tensor
     group_size: int = 1
+    log_prob: Tensor | None = None
 
     def __len__(self) -> int:
-        return self.path.shape[0]
+        return self.action.shape[0]
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of several rollouts one after another, the shorter ones padded."""
+        longest = max(part.action.shape[1] for part in parts)
+        return super().join([part._longer(longest - part.action.shape[1]) for part in parts])
+
+    def _longer(self, steps: int) -> Self:
+        if not steps:
+            return self
+        session, pad = self.session, torch.nn.functional.pad
+        return replace(
+            self,
+            session=replace(
+                session,
+                concept=pad(session.concept, (0, 0, 0, steps), value=PAD),
+                item=pad(session.item, (0, steps), value=PAD),
+                correct=pad(session.correct, (0, steps)),
+                mask=pad(session.mask, (0, steps)),
+            ),
+            action=pad(self.action, (0, steps), value=PAD),
+            predicted=pad(self.predicted, (0, steps)),
+            gain=pad(self.gain, (0, steps)),
+            log_prob=None if self.log_prob is None else pad(self.log_prob, (0, steps)),
+        )
+
+    @property
+    def concept(self) -> Tensor:
+        """Concepts of each step, [B, L, C] int64, -1 where unused."""
+        return self.session.concept
+
+    @property
+    def response(self) -> Tensor:
+        """The learners' answers, [B, L] float32."""
+        return self.session.correct
+
+    @property
+    def learner(self) -> Tensor:
+        """Number of each learner in the data set, [B] int64; -1 for unseen learners."""
+        return self.session.learner
 
     @property
     def mask(self) -> Tensor:
         """True on the steps that belong to the path, [B, L] bool."""
-        return self.path != PAD
+        return self.session.mask
 
     @property
     def length(self) -> Tensor:
         """Number of steps of each path, [B] int64."""
         return self.mask.sum(1)
-
-
-@runtime_checkable
-class KnowledgeTracer(Protocol):
-    """A model that follows a learner's knowledge; every call is batched and costs O(1) per step.
-
-    Concept arguments hold -1 where unused, either [B] (one concept an answer) or [B, C] (several).
-    """
-
-    num_concepts: int
-
-    def initial_state(self, batch_size: int) -> TracerState:
-        """Return the state of learners without history."""
-        ...
-
-    def encode(self, history: InteractionBatch) -> TracerState:
-        """Return the state after whole histories; padding changes nothing."""
-        ...
-
-    def observe(self, state: TracerState, concept: Tensor, correct: Tensor) -> TracerState:
-        """Return the state after one answer each; `correct` [B] in [0, 1] (soft answers allowed)."""
-        ...
-
-    def predict(self, state: TracerState, concept: Tensor) -> Tensor:
-        """Return the success probability [B] of an answer to `concept`."""
-        ...
-
-    def mastery(self, state: TracerState) -> Tensor:
-        """Return the success probability of every concept, [B, N]."""
-        ...
-
-
-@runtime_checkable
-class QuestionTracer(KnowledgeTracer, Protocol):
-    """A knowledge tracer that also tells the questions of a concept apart; item numbers are those of the data."""
-
-    num_items: int
-
-    def observe_item(self, state: TracerState, item: Tensor, correct: Tensor) -> TracerState:
-        """Return the state after one answer each to `item` [B]; `correct` [B] in [0, 1]."""
-        ...
-
-    def predict_item(self, state: TracerState, item: Tensor) -> Tensor:
-        """Return the success probability [B] of an answer to `item` [B]."""
-        ...
-
-
-SimulatorState = TracerState
-
-
-@runtime_checkable
-class Simulator(Protocol):
-    """Learners that answer: states are passed in and returned, never kept, so that any state can be branched."""
-
-    num_concepts: int
-
-    def start(self, request: PathRequest) -> SimulatorState:
-        """Return the learners' states after their histories."""
-        ...
-
-    def step(self, state: SimulatorState, concept: Tensor) -> tuple[SimulatorState, Tensor, Tensor]:
-        """Let each learner answer `concept` [B]; return the new state, the answer [B], the probability before it [B].
-
-        Rows whose concept is -1 stay as they are and answer 0.
-        """
-        ...
-
-    def exam(self, state: SimulatorState, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the exam score on `targets` [B, N] and the best possible one, both [B]; the state is not touched."""
-        ...
-
-    def mastery(self, state: SimulatorState) -> Tensor:
-        """Return the learners' mastery of every concept, [B, N] in [0, 1]."""
-        ...
-
-    def seed(self, seed: int) -> None:
-        """Restart the simulator's own random numbers."""
-        ...
-
-
-@runtime_checkable
-class PathPolicy(Protocol):
-    """Anything that recommends paths."""
-
-    name: str
-
-    def plan(self, request: PathRequest, simulator: Simulator) -> Tensor:
-        """Return one path for each request, [B, L] int64, -1 after its end."""
-        ...
-
-
-class Examples(Protocol):
-    """Training or evaluation examples of one split, from which batches are drawn by index."""
-
-    @property
-    def sizes(self) -> Tensor:
-        """The length of each example, by which batches are bucketed, [E] int64."""
-        ...
-
-    def batch(self, index: Tensor) -> Any:
-        """Return the batch of the examples at `index` [B]."""
-        ...
-
-
-class Task(Protocol):
-    """Turns answer logs into examples: next-answer sequences, requests for paths, …"""
-
-    def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
-        """Return the examples of `split`; `log` holds that split's learners only."""
-        ...
-
-
-@runtime_checkable
-class LearnerData(Protocol):
-    """What modules and callbacks may ask of a datamodule."""
-
-    num_concepts: int
-    num_items: int
-    task: Task
-
-    @property
-    def concept_names(self) -> list[str]:
-        """Readable names, one for each concept number."""
-        ...
-
-    @property
-    def item_names(self) -> list[str]:
-        """Raw names, one for each item number: the ids that files of question vectors use."""
-        ...
-
-    @property
-    def item_concepts(self) -> Tensor:
-        """Concepts of each item, [Q, C] int64, -1 where unused."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the source files and of every option that changes the data."""
-        ...
-
-    @property
-    def truth(self) -> Simulator | None:
-        """The learners themselves where they are of known truth (synthetic), else None."""
-        ...
-
-    def interactions(self, split: Split) -> Interactions:
-        """Return the answer logs of one split's learners (after `setup`)."""
-        ...
-
-    def batches(self, split: Split, task: Task, batch_size: int, shuffle: bool, across_ranks: bool = True) -> Batches:
-        """Return a loader over `task`'s examples of one split; `across_ranks=False` gives every rank all of them."""
-        ...
-
-
-class Batches(Protocol):
-    """A loader: batches drawn by index from resident tensors."""
-
-    @property
-    def examples(self) -> Examples:
-        """What the batches are drawn from."""
-        ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def __len__(self) -> int: ...

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,13 @@ def test_nothing_heavy_is_imported(statement: str) -> None:
 def test_every_name_can_be_imported(name: str) -> None:
     assert getattr(lpr_lightning, name) is not None
     assert name in dir(lpr_lightning)
+
+
+def test_tools_are_told_the_same_names_and_modules(project: Path) -> None:
+    tree = ast.parse((project / "lpr_lightning" / "__init__.py").read_text(encoding="utf-8"))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    told = {one.name: str(node.module) for node in found for one in node.names if one.asname == one.name}
+    assert told == {name: f"lpr_lightning.{module}" for name, module in lpr_lightning._MODULES.items()}
 
 
 def test_unknown_names_are_errors() -> None:

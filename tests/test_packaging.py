@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("room", ["datamodules", "callbacks"])
-def test_rooms_refuse_to_be_imported_from_the_root(room: str, project: Path) -> None:
-    command = [sys.executable, "-c", f"import {room}"]
+@pytest.mark.parametrize("package", ["datamodules", "callbacks"])
+def test_top_level_folders_refuse_to_be_imported_from_the_root(package: str, project: Path) -> None:
+    command = [sys.executable, "-c", f"import {package}"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"import lpr_lightning.{room}, not {room}" in done.stderr
+    assert f"import lpr_lightning.{package}, not {package}" in done.stderr
 
 
-@pytest.mark.parametrize("room", ["datamodules", "callbacks"])
-def test_rooms_are_relative_links(room: str, project: Path) -> None:
-    link = project / "lpr_lightning" / room
+@pytest.mark.parametrize("package", ["datamodules", "callbacks"])
+def test_they_are_relative_links(package: str, project: Path) -> None:
+    link = project / "lpr_lightning" / package
     assert link.is_symlink()
-    assert link.readlink() == Path("..") / room
+    assert link.readlink() == Path("..") / package
 
 
 @pytest.mark.slow
@@ -39,8 +39,8 @@ def test_wheel_and_sdist_hold_real_files(project: Path, tmp_path: Path) -> None:
         path.relative_to(source).as_posix()
         for path in [*(source / "lpr_lightning").rglob("*.py"), source / "lpr_lightning" / "py.typed"]
     }
-    for room in ("datamodules", "callbacks"):
-        wanted |= {f"lpr_lightning/{room}/{path.name}" for path in (source / room).glob("*.py")}
+    for package in ("datamodules", "callbacks"):
+        wanted |= {f"lpr_lightning/{package}/{path.name}" for path in (source / package).glob("*.py")}
     with zipfile.ZipFile(next((source / "out").glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
         assert wanted <= names

@@ -15,25 +15,11 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from lpr_lightning.errors import LPRError
+from lpr_lightning.checks.rules import BrokenRule, need
 
 EPOCHS, BATCHES, SAVED_AT, STOPPED_AT = 2, 4, 5, 7
 LOGGED = re.compile(r"(train|val|test)/[a-z0-9_]+(/[a-z0-9_]+)*")
 """What a logged name looks like: `stage/name`."""
-
-
-class MethodError(LPRError):
-    """A module breaks one of the rules of `check_method`.
-
-    >>> raise MethodError("logged names", "'loss' is logged", "log it as stage/name")
-    Traceback (most recent call last):
-        ...
-    lpr_lightning.checks.method.MethodError: the method breaks the rule 'logged names': 'loss' is logged. To mend it: log it as stage/name.
-    """  # noqa: E501
-
-    def __init__(self, rule: str, found: str, advice: str) -> None:
-        self.rule = rule
-        super().__init__(f"the method breaks the rule {rule!r}: {found}. To mend it: {advice}.")
 
 
 def check_method(module: LightningModule, data: LightningDataModule) -> None:
@@ -51,11 +37,11 @@ def check_method(module: LightningModule, data: LightningDataModule) -> None:
     Random numbers of the module may be seeded by Lightning's `seed_everything`, but a resume restores no generator.
 
     Args:
-        module: An untrained module; it is left as it is.
-        data: Data with training and validation batches, at least four of the former.
+        module: an untrained module; it is left as it is.
+        data: data with training and validation batches, at least four of the former.
 
     Raises:
-        MethodError: A rule is broken.
+        BrokenRule: names the rule, what was found and what to do.
     """
     with TemporaryDirectory() as folder:
         for number, check in enumerate(CHECKS):
@@ -70,21 +56,21 @@ def check_weights(module: LightningModule, data: LightningDataModule, folder: Pa
         moved, wanted = not torch.equal(weight, trained[name]), weight.requires_grad
         found = f"{name} {'has changed' if moved else 'is as it was'} after a fit"
         advice = "hand every trainable parameter to the optimizer and use it in the loss, and no other"
-        _need("weights", moved == wanted, found, advice)
+        need("weights", moved == wanted, found, advice)
 
 
 def check_seeds(module: LightningModule, data: LightningDataModule, folder: Path) -> None:
     """Two fits with the same seed give the same weights: a result can be had again."""
     first, second = (_fit(module, data, folder / name) for name in ("first", "second"))
     names = differences(first.state_dict(), second.state_dict())
-    _need("seeds", not names, f"two fits differ in {_listed(names)}", "draw from seeded generators only")
+    need("seeds", not names, f"two fits differ in {_listed(names)}", "draw from seeded generators only")
 
 
 def check_global_step(module: LightningModule, data: LightningDataModule, folder: Path) -> None:
     """The global step counts batches: `max_steps`, schedules and logs mean the same for every method."""
     step = _fit(module, data, folder).trainer.global_step
     found = f"the global step is {step} after {EPOCHS * BATCHES} batches"
-    _need("global step", step == EPOCHS * BATCHES, found, "count one optimizer step a batch")
+    need("global step", step == EPOCHS * BATCHES, found, "count one optimizer step a batch")
 
 
 def check_checkpoint(module: LightningModule, data: LightningDataModule, folder: Path) -> None:
@@ -97,9 +83,9 @@ def check_checkpoint(module: LightningModule, data: LightningDataModule, folder:
         loaded = type(module).load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except Exception as error:
         found = f"load_from_checkpoint: {type(error).__name__}: {error}".rstrip(".")
-        raise MethodError(rule, found, "save plain constructor arguments by save_hyperparameters") from error
+        raise BrokenRule(rule, found, "save plain constructor arguments by save_hyperparameters") from error
     names = differences(validated(fitted, loader, folder), validated(loaded, loader, folder))
-    _need(rule, not names, f"a loaded module differs in {_listed(names)}", "keep all that counts in buffers")
+    need(rule, not names, f"a loaded module differs in {_listed(names)}", "keep all that counts in buffers")
 
 
 def check_resume(module: LightningModule, data: LightningDataModule, folder: Path) -> None:
@@ -111,15 +97,15 @@ def check_resume(module: LightningModule, data: LightningDataModule, folder: Pat
     resumed = _fit(module, data, folder / "resumed", ckpt_path=folder / "last.ckpt")
     names = differences(_trained(whole), _trained(resumed))
     advice = "keep all that training goes by in buffers, and draw random numbers by seed and step"
-    _need("resume", not names, f"a resumed fit differs in {_listed(names)}", advice)
+    need("resume", not names, f"a resumed fit differs in {_listed(names)}", advice)
 
 
 def check_logged_names(module: LightningModule, data: LightningDataModule, folder: Path) -> None:
     """Figures are called `stage/name`: every callback and table finds those of every method."""
     logged = _fit(module, data, folder).trainer.callback_metrics
     names = [name for name in logged if not LOGGED.fullmatch(name)]
-    _need("logged names", not names, f"{_listed(names)} is logged", "log figures as train/…, val/… or test/…")
-    _need("logged names", "train/loss" in logged, "train/loss is not logged", "log the loss under this name")
+    need("logged names", not names, f"{_listed(names)} is logged", "log figures as train/…, val/… or test/…")
+    need("logged names", "train/loss" in logged, "train/loss is not logged", "log the loss under this name")
 
 
 Check = Callable[[LightningModule, LightningDataModule, Path], None]
@@ -144,7 +130,7 @@ def flattened(value: object, name: str = "", copied: bool = False) -> dict[str, 
     elif isinstance(value, list | tuple):
         parts = {str(number): part for number, part in enumerate(value)}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        parts = {field.name: vars(value)[field.name] for field in dataclasses.fields(value)}
     else:
         return {name: value.detach().clone() if copied and isinstance(value, Tensor) else value}
     flat: dict[str, object] = {}
@@ -243,8 +229,3 @@ def _same(one: object, other: object, tolerance: float) -> bool:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _need(rule: str, good: bool, found: str, advice: str) -> None:
-    if not good:
-        raise MethodError(rule, found, advice)

@@ -46,30 +46,30 @@ SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; `args` are the words after the program's name (default: those of this process).
+    """Run the command line; `args` are the arguments after the program's name (default: those of this process).
 
     Errors that lpr_lightning raises on purpose end in one line and exit code 2.
 
     >>> main(["--version"])  # doctest: +SKIP
     lpr_lightning 0.1.0
     """
-    words = list(sys.argv[1:] if args is None else args)
-    if not words or words[0] in ("-h", "--help"):
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(HELP)
         return
-    if words[0] == "--version":
+    if arguments[0] == "--version":
         from lpr_lightning import __version__
 
         sys.stdout.write(f"lpr_lightning {__version__}\n")
         return
-    traceback = "--traceback" in words or os.environ.get("LPR_TRACEBACK", "") not in ("", "0")
-    words = [word for word in words if word != "--traceback"]
+    traceback = "--traceback" in arguments or os.environ.get("LPR_TRACEBACK", "") not in ("", "0")
+    arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
-        if words[0] not in SUBCOMMANDS:
-            raise LPRError(f"{words[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
+        if arguments[0] not in SUBCOMMANDS:
+            raise LPRError(f"{arguments[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
         from lpr_lightning.cli.session import run
 
-        run(words)
+        run(arguments)
     except LPRError as error:
         if traceback:
             raise

@@ -1,13 +1,33 @@
-"""Run folders `logs/<name>/version_N` and the checkpoints in them."""
+"""Run folders `logs/<name>/version_N`, and the callbacks and loggers that fill them unless a configuration differs."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint, ProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from lpr_lightning.callbacks import MetricsJson, StageProgressBar, StepSeed
 from lpr_lightning.errors import MissingFileError
 
 CHECKPOINTS = "checkpoints"
 LAST, BEST, INTERRUPTED = "last", "best", "interrupted"
+
+
+@runtime_checkable
+class Monitored(Protocol):
+    """A model that says which figure chooses its best checkpoint, such as `("val/learning_effect", "max")`."""
+
+    monitor: tuple[str, str]
 
 
 def versions(folder: Path) -> list[Path]:
@@ -38,6 +58,16 @@ def claim(folder: Path, reserve: bool = True) -> Path:
             return path
 
 
+def run_of(checkpoint: Path) -> Path | None:
+    """Return the run folder that a checkpoint lies in, if it lies in one.
+
+    >>> run_of(Path("logs/dkt/version_3/checkpoints/last.ckpt"))
+    PosixPath('logs/dkt/version_3')
+    """
+    run = checkpoint.parent.parent
+    return run if checkpoint.parent.name == CHECKPOINTS and run.name.startswith("version_") else None
+
+
 def newest_checkpoint(folder: Path, kind: str) -> Path:
     """Return the `last` or `best` checkpoint of the newest run in `folder` that has one.
 
@@ -54,24 +84,12 @@ def newest_checkpoint(folder: Path, kind: str) -> Path:
     )
 
 
-def run_of(checkpoint: Path) -> Path | None:
-    """Return the run folder that a checkpoint lies in, if it lies in one.
-
-    >>> run_of(Path("logs/dkt/version_3/checkpoints/last.ckpt"))
-    PosixPath('logs/dkt/version_3')
-    """
-    run = checkpoint.parent.parent
-    return run if checkpoint.parent.name == CHECKPOINTS and run.name.startswith("version_") else None
-
-
 def _last(folder: Path) -> Path | None:
     found = [path for name in (LAST, INTERRUPTED) for path in folder.glob(f"{name}*.ckpt")]
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def _best(folder: Path) -> Path | None:
-    import torch
-
     found = list(folder.glob(f"{BEST}*.ckpt"))
     newest = _last(folder)
     if newest is not None and len(found) != 1:
@@ -80,3 +98,87 @@ def _best(folder: Path) -> Path | None:
         names = [name for name in names if not name.startswith((LAST, INTERRUPTED))]
         found = [folder / name for name in names if (folder / name).is_file()] or found
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def saved_checkpoint(trainer: Trainer) -> Path | None:
+    """Return the best checkpoint that a fit saved, else its last one; None where it saved none."""
+    saved = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+    paths = [one.best_model_path or one.last_model_path for one in sorted(saved, key=lambda one: not one.monitor)]
+    found = next(filter(None, paths), None)
+    return Path(found) if found else None
+
+
+class InterruptCheckpoint(Callback):
+    """Leaves a checkpoint when training is interrupted (Ctrl-C, SIGTERM), removed once training has ended well.
+
+    Rank zero writes it without waiting for the others, which may not have heard of the interruption; strategies that
+    shard the model, and so need every process, get none. (Lightning's OnExceptionCheckpoint waits for all ranks, is
+    deleted by the next test, and makes every later fit resume unasked.)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{INTERRUPTED}.ckpt"
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save, where there is training to go on with."""
+        training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and trainer.optimizers
+        sharded = not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+        if training and not sharded and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            trainer.strategy.save_checkpoint(checkpoint, self.path)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the file of an earlier interruption."""
+        if trainer.is_global_zero:
+            self.path.unlink(missing_ok=True)
+
+
+def fit_callbacks(
+    given: Sequence[Callback], model: LightningModule, run: Path, trainer: Mapping[str, object]
+) -> list[Callback]:
+    """Return what every fit has beside its `given` callbacks: `StepSeed`, the best, last and interrupted checkpoint.
+
+    The best checkpoint is chosen by the model's `monitor`; a model without it keeps the last one only. `trainer` are
+    the trainer's arguments.
+    """
+    added: list[Callback] = [] if any(isinstance(one, StepSeed) for one in given) else [StepSeed()]
+    if trainer.get("enable_checkpointing") is False or trainer.get("fast_dev_run"):
+        return added
+    folder = run / CHECKPOINTS
+    if not any(isinstance(one, ModelCheckpoint) for one in given):
+        if isinstance(model, Monitored):
+            figure, mode = model.monitor
+            best = ModelCheckpoint(folder, filename=BEST, monitor=figure, mode=mode, enable_version_counter=False)
+            added.append(best)
+        # a callback of its own: save_last=True would leave the last one as old as the best one
+        added.append(ModelCheckpoint(folder, filename=LAST, enable_version_counter=False))
+    if not any(isinstance(one, OnExceptionCheckpoint) for one in given):
+        added.append(InterruptCheckpoint(folder))
+    return added
+
+
+def display_callbacks(
+    given: Sequence[Callback], trainer: Mapping[str, object], progress: StageProgressBar
+) -> list[Callback]:
+    """Return the progress bar and metrics.json where they are missing among the `given` callbacks."""
+    added: list[Callback] = []
+    if trainer.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in given):
+        added.append(progress)
+    if not trainer.get("fast_dev_run") and not any(isinstance(one, MetricsJson) for one in given):
+        added.append(MetricsJson())
+    return added
+
+
+def loggers(run: Path) -> list[Logger]:
+    """Return a TensorBoard and a CSV logger that both write into `run`; an earlier metrics.csv is carried on."""
+    home, name = str(run.parent.parent), run.parent.name
+    metrics = run / "metrics.csv"
+    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
+    csv = CSVLogger(home, name=name, version=run.name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Previous log files in this directory will be deleted.*")
+        writer = csv.experiment
+    if text and isinstance(writer, ExperimentWriter):
+        metrics.write_text(text, encoding="utf-8")
+        writer.metrics_keys = text.partition("\n")[0].strip().split(",")
+    return [TensorBoardLogger(home, name=name, version=run.name, default_hp_metric=False), csv]

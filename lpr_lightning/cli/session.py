@@ -1,59 +1,59 @@
-"""One start of the command line: from words to a Trainer that runs."""
+"""One run of the command line: from its arguments to a Trainer that runs."""
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lpr_lightning.callbacks import ResultsTable
-from lpr_lightning.cli import resume, rooms, saving
-from lpr_lightning.cli.build import Builder
-from lpr_lightning.cli.parser import Parser
-from lpr_lightning.cli.plan import RUN, Plan
-from lpr_lightning.cli.words import Words
+from lpr_lightning.callbacks import ResultsTable, StageProgressBar
+from lpr_lightning.cli import first_fits, registry, resume, runs
+from lpr_lightning.cli.parsing import CONFIGS, TRACER, CommandLine, Parser, Settings, tracer_paths
+from lpr_lightning.cli.settings import RUN, RunSettings
 from lpr_lightning.errors import LPRError, SettingError
 
 
-def run(words: list[str]) -> PathCLI:
+def run(arguments: list[str]) -> PathCLI:
     """Run a command line and return the finished CLI object."""
-    said = Words.parse(words)
+    line = CommandLine.parse(arguments)
     if threads := os.environ.get("LPR_NUM_THREADS"):
         if not threads.isdigit() or int(threads) < 1:
             raise SettingError("LPR_NUM_THREADS", threads, "a number of threads above 0")
         torch.set_num_threads(int(threads))
-    with rooms.allowed(said.packages), _launching(), _quiet():
+    with registry.allowed(line.packages), _decisions_forgotten(), _fewer_remarks():
         try:
-            return PathCLI(Plan(said))
+            return PathCLI(RunSettings(line, registry.short_names()))
         except SIGTERMException as stop:
             raise LPRError("stopped by SIGTERM; the same command with --ckpt_path last goes on") from stop
 
 
 @contextmanager
-def _launching() -> Iterator[None]:
-    """Forget afterwards what was told to other processes, unless this process was told itself."""
-    told = RUN in os.environ
+def _decisions_forgotten() -> Iterator[None]:
+    """Forget afterwards what was published to launched processes, unless this process is one of them."""
+    launched = RUN in os.environ
     try:
         yield
     finally:
-        if not told:
+        if not launched:
             os.environ.pop(RUN, None)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _fewer_remarks() -> Iterator[None]:
     """Leave out remarks that nobody can act on."""
 
     def wanted(record: logging.LogRecord) -> bool:
@@ -78,12 +78,17 @@ def _quiet() -> Iterator[None]:
 
 
 class PathCLI(LightningCLI):
-    """LightningCLI in subclass mode, whose runs, checkpoints and sizes look after themselves."""
+    """LightningCLI in subclass mode that takes care of run folders, checkpoints, sizes and first fits.
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    Args:
+        settings: what is to be done.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
         self.overruled: list[str] = []
-        strict: dict[str, Any] = {"allow_abbrev": False}
+        self.first_fits: dict[str, TracerFit] = {}
+        strict = {"allow_abbrev": False}
         super().__init__(
             model_class=LightningModule,
             datamodule_class=LightningDataModule,
@@ -100,7 +105,7 @@ class PathCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            args=plan.arguments,
+            args=settings.arguments,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -108,56 +113,110 @@ class PathCLI(LightningCLI):
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Whether fit ends with a test.")
         parser.add_argument("--allow_untrained", action="store_true", help="Go on with random weights.")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; where a checkpoint is given, say what differs from it."""
         self.config = parser.parse_args(args)
-        kept = self.plan.origin
-        if kept is not None:
-            final = self.config[self.config.subcommand].model.as_dict()
-            written = self.plan.written.get("model")
-            given = written.get("init_args", {}) if isinstance(written, dict) else {}
-            flat = resume.leaves(final["init_args"])
-            self.overruled = resume.report("model", resume.leaves(kept.model_arguments), resume.leaves(given), flat)
+        origin = self.settings.origin
+        first_fits.check_tracers(self.config[self.config.subcommand].model, origin is not None)
+        first_fits.check_tracers(self.config[self.config.subcommand].data, False)  # a checkpoint holds no task's tracer
+        if origin is not None:
+            model = self.parsed()["model"]
+            final = resume.leaves(model["init_args"]) if isinstance(model, dict) else {}
+            origin.check_unrecorded(final)
+            written = self.settings.written.get("model")
+            given = resume.leaves(written["init_args"]) if isinstance(written, dict) and "init_args" in written else {}
+            self.overruled = resume.report("model", resume.leaves(origin.model_arguments), given, final)
+
+    def parsed(self) -> Settings:
+        """Return all settings as plain values."""
+        subcommand = self.config.subcommand
+        own = self.config[subcommand]
+        settings: Settings = json.loads(self._parser(subcommand).dump(own, format="json", skip_unset=False))
+        return settings
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the checkpoint's settings alone: the plan has laid them between configuration files and flags."""
+        """Leave the checkpoint's settings alone: they are between those of configuration files and flags already."""
 
     def instantiate_classes(self) -> None:
         """Build the data first, then the model with the data's sizes, then the trainer."""
-        builder = Builder()
-        config = self.config.clone()
+        builder = registry.Builder()
+        config = copy.deepcopy(self.config)
         own = config[self.subcommand]
         with builder.unwrapped():
-            alone = LightningArgumentParser()
-            alone.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-            self.datamodule = alone.instantiate(Namespace(data=own.data), instantiators=[(builder, object, True)]).data
+            task = own.data.init_args.pop("task", None) if _fits_first(own.data) else None
+            self.datamodule = self._data(own.data, builder)
             builder.take_sizes(self.datamodule)
-            own.data = self.datamodule
+            if task is not None:  # its tracer is fitted on the data without it
+                own.data.init_args.task = task
+            self.fit_first(own)
+            own.data = self.datamodule if task is None else self._data(own.data, builder)
+            self.datamodule = own.data
             parser = self._parser(self.subcommand)
             own = parser.instantiate(own, instantiators=[(builder, object, True)])
             self.config_init = Namespace({"subcommand": self.subcommand, str(self.subcommand): own})
         self.model = self.config_init[self.subcommand].model
         builder.check_sizes(self.model)
-        if self.plan.checkpoint is None:  # a checkpoint brings what its model once took from the data
+        if self.settings.checkpoint is None:  # a checkpoint brings what its model once took from the data
             builder.connect(self.model, self.datamodule)
         self.trainer = self.instantiate_trainer()
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        folder = self.plan.folder(type(self.model).__name__)
-        checkpoint = self.plan.checkpoint
-        os.environ[RUN] = json.dumps({"folder": str(folder), "checkpoint": str(checkpoint) if checkpoint else None})
-        given = config["callbacks"] or []
-        given = given if isinstance(given, list) else [given]
+    @staticmethod
+    def _data(config: Namespace, builder: registry.Builder) -> LightningDataModule:
+        """Build the data alone."""
+        alone = LightningArgumentParser()
+        alone.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+        data: LightningDataModule = alone.instantiate(
+            Namespace(data=config), instantiators=[(builder, object, True)]
+        ).data
+        return data
+
+    def plan_first_fits(self, data: object) -> None:
+        """Parse the fits that the tracers of model and task need, and decide which of them are cached already."""
+        own = self.config[self.config.subcommand]
+        paths = {path for _, path in tracer_paths([own.model, own.data])}
+        for number, path in enumerate(sorted(path for path in paths if path.endswith(CONFIGS))):
+            if path not in self.first_fits:
+                name = TRACER + (f"_{number}" if number else "")
+                try:
+                    self.first_fits[path] = TracerFit(Path(path), name, self, data)
+                except LPRError as error:
+                    raise LPRError(f"{path}: {error}") from error
+
+    def fit_first(self, own: Namespace) -> None:
+        """Fit the tracers of model and task that are configurations, and put their checkpoints in their place."""
+        self.plan_first_fits(self.datamodule)
+        for path, fit in self.first_fits.items():
+            checkpoint = fit.checkpoint()
+            for holder, given in tracer_paths([own.model, own.data]):
+                if given == path:
+                    holder[TRACER] = str(checkpoint)
+        if self.first_fits:
+            self._set_seed()  # the model's weights are the same whether its tracer is cached or not
+
+    def run_folder(self) -> Path:
+        """Return the run's folder, made where it is not there yet."""
+        return self.settings.folder(self.config[self.config.subcommand].model.class_path.rpartition(".")[2])
+
+    def progress_bar(self) -> StageProgressBar:
+        """Return the progress bar for a run that names none."""
+        return StageProgressBar()
+
+    def _instantiate_trainer(self, config: dict[str, object], callbacks: list[Callback]) -> Trainer:
+        folder = self.run_folder()
+        self.settings.decisions.publish()
+        listed = config["callbacks"] or []
+        listed = listed if isinstance(listed, list) else [listed]
+        given = [one for one in listed if isinstance(one, Callback)]
         if config.get("enable_progress_bar") is False:
             given = [one for one in given if not isinstance(one, ProgressBar)]
-        added = saving.displays(given, config)
+        added = runs.display_callbacks(given, config, self.progress_bar())
         if self.subcommand == "fit":
-            added += [*saving.checkpoints(given, self.model, folder, config), resume.Provenance()]
+            added += [*runs.fit_callbacks(given, self.model, folder, config), resume.Provenance()]
         if self.overruled and self.subcommand == "fit":
             added.append(resume.OverruledOptimizers())
         config["callbacks"] = [*given, *callbacks]
         if config.get("logger") in (None, True) and not config.get("fast_dev_run"):
-            config["logger"] = saving.loggers(folder)
+            config["logger"] = runs.loggers(folder)
         config["default_root_dir"] = str(folder)
         # the configuration is saved without the checkpoint, so that starting from it again is a fresh run
         self.config[self.subcommand]["ckpt_path"] = None
@@ -167,12 +226,10 @@ class PathCLI(LightningCLI):
         """Test the best checkpoint (else the last one) where there is something to test."""
         own = self.config[self.subcommand]
         testable = is_overridden("test_step", self.model) and is_overridden("test_dataloader", self.datamodule)
-        if not own.test_after_fit or not testable:
-            return
-        saved = [one for one in self.trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-        paths = [one.best_model_path or one.last_model_path for one in sorted(saved, key=lambda one: not one.monitor)]
-        path = next(filter(None, paths), None)
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=not self._has_own_table())
+        if own.test_after_fit and testable:
+            path = runs.saved_checkpoint(self.trainer)
+            table = self._has_own_table()
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=not table)
 
     def before_test(self) -> None:
         """Leave out Lightning's table of figures where there is one of our own."""
@@ -180,4 +237,65 @@ class PathCLI(LightningCLI):
             self.config_init["test"]["verbose"] = False
 
     def _has_own_table(self) -> bool:
-        return any(isinstance(one, ResultsTable) for one in getattr(self.trainer, "callbacks", []))
+        return any(isinstance(one, ResultsTable) for one in vars(self.trainer).get("callbacks", []))
+
+
+def _fits_first(data: Namespace) -> bool:
+    """Return whether a tracer in parsed data is a configuration."""
+    return any(path.endswith(CONFIGS) for _, path in tracer_paths(data))
+
+
+class TracerFit(PathCLI):
+    """The fit of a tracer that another run's model names by a configuration, or the cached result of an earlier one.
+
+    It is parsed, and whether it is cached is decided, when it is constructed; `checkpoint` fits.
+
+    Args:
+        path: the tracer's configuration.
+        name: folder of the fit within that of the run.
+        outer: the run.
+        data: the run's datamodule.
+    """
+
+    def __init__(self, path: Path, name: str, outer: PathCLI, data: object) -> None:
+        self.path, self.name, self.outer, self.data = path, name, outer, data
+        self.cached, self.is_cached = Path(), False
+        names = outer.settings.short_names
+        layer = first_fits.fit_settings(path, outer.parsed(), names)
+        line = CommandLine("fit", configs=[str(path)])
+        super().__init__(RunSettings(line, names, [layer], outer.settings.decisions))
+
+    def instantiate_classes(self) -> None:
+        """Only decide whether the fit is cached."""
+        self.plan_first_fits(self.data)
+        earlier = {path: fit.cached.stem for path, fit in self.first_fits.items()}
+        self.cached = first_fits.cached_checkpoint(self.parsed(), self.data, earlier)
+        self.is_cached = self.settings.decisions.cached.setdefault(self.cached.stem, self.cached.is_file())
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Wait for `checkpoint`."""
+
+    def checkpoint(self) -> Path:
+        """Return the checkpoint of the fitted tracer; fit it where none is cached."""
+        if not self.is_cached:
+            self._set_seed()
+            super().instantiate_classes()
+            first_fits.check_recorded(self.model, self.path)
+            super()._run_subcommand("fit")
+            found = runs.saved_checkpoint(self.trainer)
+            if found is None:
+                raise SettingError(TRACER, str(self.path), "a fit that saves a checkpoint")
+            if self.trainer.is_global_zero:
+                first_fits.store(found, self.cached)
+            self.trainer.strategy.barrier("first fit")
+        fitted = "fitted before" if self.is_cached else "fitted now"
+        rank_zero_info(f"{self.name}: {first_fits.summary(self.cached)}, {fitted} ({self.cached})")
+        return self.cached
+
+    def run_folder(self) -> Path:
+        """Return the folder within that of the run."""
+        return self.outer.run_folder() / self.name
+
+    def progress_bar(self) -> StageProgressBar:
+        """Return a bar that says that this is not yet the run itself."""
+        return first_fits.FirstFitProgressBar(type(self.model).__name__)

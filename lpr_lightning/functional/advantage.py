@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked_positive
 
 Transform = Literal["exp", "log"]
 Normalize = Literal["none", "group_minmax"]
@@ -92,8 +92,7 @@ def epsilon_indicator(
     >>> epsilon_indicator(reward, kappa=1.0, transform="exp", normalize="none").round(decimals=3)
     tensor([ 0.5770,  0.5770, -1.1550])
     """
-    if not kappa > 0:
-        raise SettingError("kappa", kappa, "a number above 0")
+    checked_positive("kappa", kappa)
     reward = reward if reward.dtype in (torch.float32, torch.float64) else reward.float()
     group_size = reward.shape[-2]
     if group_size < 2 or reward.shape[-1] == 0:

@@ -1,9 +1,8 @@
-"""Concept mastery as the mean success over a concept's questions, and the loss that trains towards it."""
+"""Concept mastery as the mean success over a concept's questions."""
 
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def mean_over_questions(probability: Tensor, question: Tensor, group: Tensor, num_groups: int) -> Tensor:
@@ -27,17 +26,3 @@ def mean_over_questions(probability: Tensor, question: Tensor, group: Tensor, nu
     total = total.index_add(-1, group, probability.index_select(-1, question))
     size = probability.new_zeros(num_groups).index_add(0, group, probability.new_ones(len(group)))
     return total / size.clamp_min(1)
-
-
-def soft_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy against targets in [0, 1] (eq. 16); 0 without any.
-
-    Its least value is the targets' own entropy, not 0; its gradient is that of the Kullback-Leibler divergence.
-
-    >>> import torch
-    >>> round(float(soft_cross_entropy(torch.tensor([0.0]), torch.tensor([0.25]))), 4)
-    0.6931
-    """
-    if not logit.numel():
-        return logit.sum()
-    return F.binary_cross_entropy_with_logits(logit, target)

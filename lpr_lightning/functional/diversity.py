@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.types import PAD
 
 
@@ -15,20 +15,23 @@ def ngram_jaccard_diversity(path: Tensor, group_size: int, n: int = 2) -> Tensor
     IB-GRPO (arXiv 2601.14686), eq. 4 and 5, over the set of contiguous n-grams.
 
     Differs from the paper, which leaves it open:
-        1. A path of fewer than n steps is described by its single concepts; these equal no n-gram of a longer path.
+        1. A path of fewer than n steps is described by its single steps; these equal no n-gram of a longer path.
         2. An empty path has diversity 0, and nothing in common with the others.
         3. A group of one has nothing to differ from: 0.
 
     Args:
-        path: concepts, [B * K, L] int64, -1 after each path's end; paths of a group stand side by side.
+        path: concepts or questions by number, [B * K, L] int64, -1 after each path's end; paths of a group stand side
+            by side.
         group_size: K.
         n: length of the n-grams.
+
+    Raises:
+        SettingError: `n` is below 1, or the paths are not in groups of `group_size`.
 
     >>> ngram_jaccard_diversity(torch.tensor([[0, 1, 2], [0, 1, 3], [0, 1, 2]]), group_size=3)
     tensor([0.3333, 0.6667, 0.3333])
     """
-    if n < 1:
-        raise SettingError("n", n, "a whole number from 1 on")
+    checked("n", n, 1)
     rows, steps = path.shape
     if group_size < 1 or rows % group_size:
         raise SettingError("group_size", group_size, f"a divisor of the number of paths, {rows}")
@@ -45,10 +48,13 @@ def ngram_jaccard_diversity(path: Tensor, group_size: int, n: int = 2) -> Tensor
 
 
 def path_diversity(path: Tensor) -> Tensor:
-    """Return the share of distinct concepts in each path, [B] in [0, 1].
+    """Return the share of distinct steps in each path, [B] in [0, 1].
 
     IB-GRPO (arXiv 2601.14686), eq. 14. The paper divides by the L of fixed-length paths; here each path's own length
     counts, so that stopping early is not taken for repetition. 0 for an empty path.
+
+    Args:
+        path: concepts or questions by number, [B, L] int64, -1 after each path's end.
 
     >>> path_diversity(torch.tensor([[3, 3, 4, -1], [1, 2, 3, 4]]))
     tensor([0.6667, 1.0000])

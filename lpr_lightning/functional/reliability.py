@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 
 Binning = Literal["width", "count"]
 """Bins of equal width in [0, 1], or bins with equally many predictions."""
@@ -57,8 +57,7 @@ def reliability(
     >>> round(result.ece, 3), round(result.brier, 3)
     (0.25, 0.15)
     """
-    if bins < 1:
-        raise SettingError("bins", bins, "a whole number from 1 on")
+    checked("bins", bins, 1)
     probability, success = probability.double(), (target >= 0.5).double()
     place = _bins_of(probability, bins, binning)
     count = torch.bincount(place, minlength=bins)

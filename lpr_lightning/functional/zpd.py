@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.masked_mean import masked_mean
 from lpr_lightning.types import PAD, Interactions
 
@@ -38,6 +38,9 @@ def concept_difficulty(log: Interactions, num_concepts: int, smoothing: float = 
         num_concepts: N.
         smoothing: weight of the log's own rate, in answers.
 
+    Raises:
+        SettingError: the log has more concepts than `num_concepts`.
+
     >>> concept_difficulty(Interactions.from_lists([[(0, 0), (0, 1), (1, 1), (1, 1)]]), 3, smoothing=0)
     tensor([0.5000, 0.0000, 0.2500])
     """
@@ -53,39 +56,54 @@ def concept_difficulty(log: Interactions, num_concepts: int, smoothing: float = 
     return torch.where(weight > 0, (wrong + smoothing * rate) / weight.clamp_min(1e-12), rate).float()
 
 
-def zpd_alignment(path: Tensor, difficulty: Tensor, centre: Tensor, width: Tensor) -> Tensor:
-    """Return how near a path's difficulties lie to the learner's band, [B] in [0, 1].
+def step_difficulty(concept: Tensor, difficulty: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the difficulty of each step, the mean over its concepts, and where there is any, both [B, L].
 
-    IB-GRPO (arXiv 2601.14686), eq. 2, averaged over the real steps of each path; 0 for an empty path.
+    IB-GRPO (arXiv 2601.14686) knows steps of one concept only.
 
     Args:
-        path: concepts, [B, L] int64, -1 after each path's end.
+        concept: concepts of each step, [B, L, C] int64, -1 where unused.
         difficulty: error rate of each concept, [N].
+
+    >>> step_difficulty(torch.tensor([[[0, 1], [1, -1], [-1, -1]]]), torch.tensor([0.5, 0.25]))
+    (tensor([[0.3750, 0.2500, 0.0000]]), tensor([[ True,  True, False]]))
+    """
+    known = concept != PAD
+    return masked_mean(difficulty[concept.clamp_min(0)], known, -1), known.any(-1)
+
+
+def zpd_alignment(difficulty: Tensor, mask: Tensor, centre: Tensor, width: Tensor) -> Tensor:
+    """Return how near the difficulties of a path's steps lie to the learner's band, [B] in [0, 1].
+
+    IB-GRPO (arXiv 2601.14686), eq. 2, averaged over the steps that count; 0 for a path without any.
+
+    Args:
+        difficulty: of each step, [B, L] in [0, 1].
+        mask: True on the steps that count, [B, L] bool.
         centre: z(a) of each learner, [B].
         width: sigma of each learner, [B], above 0.
 
-    >>> path, centre, width = torch.tensor([[0, 1], [1, -1]]), torch.full((2,), 0.5), torch.full((2,), 0.1)
-    >>> zpd_alignment(path, torch.tensor([0.5, 0.4]), centre, width)
+    >>> difficulty, mask = torch.tensor([[0.5, 0.4], [0.4, 0.0]]), torch.tensor([[True, True], [True, False]])
+    >>> zpd_alignment(difficulty, mask, centre=torch.full((2,), 0.5), width=torch.full((2,), 0.1))
     tensor([0.8033, 0.6065])
     """
-    real = path != PAD
-    distance = difficulty[path.clamp_min(0)] - centre.unsqueeze(1)
-    kernel = torch.exp(-distance.square() / (2 * width.unsqueeze(1).square()))
-    return masked_mean(kernel, real, 1)
+    distance = difficulty - centre.unsqueeze(1)
+    return masked_mean(torch.exp(-distance.square() / (2 * width.unsqueeze(1).square())), mask, 1)
 
 
 def estimate_zpd(
-    path: Tensor,
+    difficulty: Tensor,
+    mask: Tensor,
     effect: Tensor,
     proficiency: Tensor,
-    difficulty: Tensor,
     bins: int = 10,
     threshold: float = 0.9,
     min_paths: int = 30,
     width_floor: float = 0.05,
     width_fallback: float = 0.1,
+    centre_fallback: float = 0.5,
 ) -> ZPDBands:
-    """Estimate the bands from the difficulties met on paths that taught much.
+    """Estimate the bands from the difficulties of the steps of paths that taught much.
 
     IB-GRPO (arXiv 2601.14686), section 3.2.2: z(a) is where the difficulties of trajectories with E_p > 0.9 lie for
     learners of proficiency a. The paper states no more than that; the rest is ours:
@@ -94,40 +112,42 @@ def estimate_zpd(
         2. A bin with fewer than `min_paths` good paths takes mean and deviation of all good paths.
         3. z is made non-decreasing in proficiency (isotonic regression, weighted by the bins' good paths).
         4. Where fewer than `min_paths` paths are good at all, the best `min_paths` of those with E_p > 0 are; without
-           any, the band lies at the mean difficulty of the concepts, `width_fallback` wide.
+           any, the band lies at `centre_fallback`, `width_fallback` wide.
 
     Args:
-        path: concepts, [R, L] int64, -1 after each path's end; empty paths do not count.
+        difficulty: of each step, [R, L] in [0, 1].
+        mask: True on the steps that count, [R, L] bool; paths without any do not count.
         effect: E_p of each path, [R].
         proficiency: a of each path's learner before the path, [R].
-        difficulty: error rate of each concept, [N].
         bins: number of bins S.
         threshold: E_p above which a path is good.
         min_paths: good paths that a bin needs.
         width_floor: smallest sigma.
         width_fallback: sigma where there is nothing to estimate it from.
+        centre_fallback: z likewise.
+
+    Raises:
+        SettingError: `bins` is below 1.
 
     >>> bands = estimate_zpd(
-    ...     torch.tensor([[0], [1], [0]]), torch.ones(3), torch.tensor([0.9, 0.1, 0.8]), torch.tensor([0.6, 0.2]),
-    ...     bins=2, min_paths=1,
+    ...     torch.tensor([[0.6], [0.2], [0.6]]), torch.ones(3, 1, dtype=torch.bool), torch.ones(3),
+    ...     torch.tensor([0.9, 0.1, 0.8]), bins=2, min_paths=1,
     ... )
     >>> bands.centre
     tensor([0.2000, 0.6000])
     """
-    if bins < 1:
-        raise SettingError("bins", bins, "a whole number from 1 on")
-    real = path != PAD
-    usable = real.any(1)
+    checked("bins", bins, 1)
+    usable = mask.any(1)
     good = _good(effect, usable, threshold, min_paths)
-    edges = difficulty.new_zeros(bins - 1)
     if not bool(good.any()):
-        return ZPDBands(edges, difficulty.mean().expand(bins).clone(), difficulty.new_full((bins,), width_fallback))
-    cuts = torch.arange(1, bins, device=edges.device, dtype=torch.float64) / bins
+        centre, width = (difficulty.new_full((bins,), value) for value in (centre_fallback, width_fallback))
+        return ZPDBands(difficulty.new_zeros(bins - 1), centre, width)
+    cuts = torch.arange(1, bins, device=difficulty.device, dtype=torch.float64) / bins
     edges = torch.quantile(proficiency[usable].double(), cuts).to(difficulty.dtype)
     place = torch.bucketize(proficiency[good], edges, right=True)
-    met, step = difficulty[path[good].clamp_min(0)].double(), real[good].double()
+    step, value = mask[good].double(), torch.where(mask, difficulty, 0.0)[good].double()
     count = torch.bincount(place, minlength=bins)
-    totals = torch.stack([step.sum(1), (met * step).sum(1), (met.square() * step).sum(1)])
+    totals = torch.stack([step.sum(1), value.sum(1), value.square().sum(1)])
     binned = totals.new_zeros(3, bins).index_add_(1, place, totals)
     enough = count >= min_paths
     steps, first, second = torch.where(enough, binned, totals.sum(1, keepdim=True))

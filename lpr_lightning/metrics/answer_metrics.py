@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked
 from lpr_lightning.metrics.row_metric import RowMetric
 
 
@@ -33,8 +33,7 @@ class AnswerMetrics(RowMetric):
 
     def __init__(self, bins: int = 15, by_step: bool = False) -> None:
         super().__init__(columns=3 if by_step else 2)
-        if bins < 1:
-            raise SettingError("bins", bins, "a whole number from 1 on")
+        checked("bins", bins, 1)
         self.bins, self.by_step = bins, by_step
 
     def update(self, probability: Tensor, target: Tensor, mask: Tensor | None = None) -> None:

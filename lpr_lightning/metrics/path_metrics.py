@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.repeats import hard_repeats
 from lpr_lightning.metrics.answer_metrics import AnswerMetrics
 from lpr_lightning.types import PAD
@@ -48,8 +48,7 @@ class PathLabelMetrics(Metric):
 
     def __init__(self, num_concepts: int) -> None:
         super().__init__()
-        if num_concepts < 1:
-            raise SettingError("num_concepts", num_concepts, "a whole number from 1 on")
+        checked("num_concepts", num_concepts, 1)
         self.num_concepts = num_concepts
         for state in ("right", "recommended", "logged"):
             self.add_state(state, torch.zeros(num_concepts, dtype=torch.int64), dist_reduce_fx="sum")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.bases.agent import Agent
+from lpr_lightning.bases.staged import Outputs, Stage, run_seed
+from lpr_lightning.cache import fingerprint
+from lpr_lightning.draws import Draws
+from lpr_lightning.errors import SettingError, checked, checked_positive, checked_share
 from lpr_lightning.functional.clipping import Level, clipped_surrogate
-from lpr_lightning.functional.pareto import hypervolume
-from lpr_lightning.hparams import arguments, built
-from lpr_lightning.metrics import RolloutMetrics
+from lpr_lightning.goals import ConceptGoal, Targets
+from lpr_lightning.hparams import arguments, built, built_each, plain
 from lpr_lightning.models.dkt import DKT
 from lpr_lightning.nets.path_decoder import SmallQwen2
+from lpr_lightning.nets.path_net import Backbone, PathNet
 from lpr_lightning.objectives import (
     Advantage,
     EpsilonIndicator,
@@ -25,71 +27,85 @@ from lpr_lightning.objectives import (
     Objective,
     ZPDAlignment,
 )
-from lpr_lightning.preparation import Preparation, Prepared
-from lpr_lightning.simulators.expected_gain import expected_gain
+from lpr_lightning.policies.demonstrations import Demonstrations
+from lpr_lightning.policies.planned import Planned, Replan, follow_paths
+from lpr_lightning.policies.search import FoundPaths
+from lpr_lightning.protocols import Act, Connected, Environment, Simulator
+from lpr_lightning.ranks import mean_count
 from lpr_lightning.simulators.kes import KESSimulator
-from lpr_lightning.simulators.rollout import rollout
-from lpr_lightning.tasks.vary_requests import vary_requests
-from lpr_lightning.types import LearnerData, PathRequest, Rollout, Simulator
+from lpr_lightning.simulators.rollout import request_draws
+from lpr_lightning.tasks.path_requests import vary_requests
+from lpr_lightning.types import PathRequest, Rollout, State, TensorData
 
-REFERENCE = (-1.0, 0.0, 0.0, 0.0)
-"""The worst that counts for the hypervolume of learning effect, ZPD alignment, length score and path diversity."""
+POOL = 10_000
+"""Most training requests whose targets varied requests draw from."""
+ROWS = 256
+"""Training requests whose demonstrations are followed at a time when objectives are fitted."""
 
 
-class IBGRPOPolicy(LightningModule):
+class IBGRPOPolicy(Agent):
     """Recommends learning paths; learns them from demonstrations, then by IB-GRPO (arXiv 2601.14686).
 
-    `fit` first makes what is missing (`preparation`: the simulator's tracer, demonstrations), clones the
-    demonstrations for `clone_epochs` epochs (eq. 7), then improves the policy on its own paths: K for each request,
-    one reward for each objective, advantages within the group (eq. 9-11), clipped policy gradient (eq. 12). Batches
-    are `PathRequest`; steps return `{"request", "rollout"}`.
+    Before the first stage, searches find demonstrations for every training request, and the objectives are fitted.
+    Stage 1, `behaviour cloning` (eq. 7), follows the demonstrations for `clone_epochs` epochs; stage 2, `IB-GRPO`,
+    improves the policy on its own paths: K for each request, one reward for each objective, advantages within the
+    group (eq. 9-11), clipped policy gradient (eq. 12). Batches are `PathRequest`; steps return
+    `{"request", "rollout"}`.
 
     Differs from the paper:
     1. The policy is a small decoder over concept tokens, trained from scratch, instead of Qwen2.5-7B on text.
-    2. Demonstrations come from a genetic and a greedy search; teacher policies can be added to `preparation`.
-    3. The default advantage scales objectives within the group and takes logarithms, which stays finite
+    2. Demonstrations come from a genetic and a greedy search; more searches can be named in `demonstrations`.
+    3. The default advantage takes logarithms of the paper's, which stays finite
        (`EpsilonIndicator(transform="exp", normalize="none")` is the paper to the letter).
     4. Requests whose targets are all mastered at the start have no learning effect and are passed over in training.
+    5. Where an episode ends early, tokens behind its end get no credit.
 
     Args:
-        num_concepts: Number of concepts; the command line fills it in from the data.
-        simulator: What answers as the learner; default `KESSimulator` over a `DKT`.
-        objectives: What a path is judged by; default the paper's four (eq. 1-5).
-        advantage: How rewards become advantages.
-        backbone: The policy's network.
-        preparation: How simulator and demonstrations are made.
+        num_concepts: number of concepts; the command line fills it in from the data.
+        simulator: what answers as the learner, over concepts; default `KESSimulator` over a `DKT`.
+        goal: what a path is for; default the targets of each request under a hard exam.
+        objectives: what a path is judged by; default the paper's four (eq. 1-5).
+        advantage: how rewards become advantages.
+        backbone: the policy's network: a `SmallQwen2` over tokens, or a `ConceptScorer` of what is known of each
+            concept.
+        estimator: whose estimates of the learners' mastery the network reads, if it reads any; default the simulator.
+        demonstrations: the searches that make demonstrations.
+        early_stop: end an episode once its exam is full.
+        replan: in validation, test and prediction, plan anew after each answer instead of once.
         group_size: K, paths for each request.
-        clone_epochs: Epochs of behaviour cloning before IB-GRPO begins.
-        clone_learning_rate: Of AdamW while cloning; falls to a tenth.
-        learning_rate: Of AdamW while improving; falls to a tenth.
-        clone_effect: Demonstrations below this learning effect are not cloned.
-        temperature: Of the policy that is improved, above 0. Below 1 it lies closer to the likeliest path, which is
+        clone_epochs: epochs of behaviour cloning before IB-GRPO begins; 0 leaves it out.
+        clone_learning_rate: of AdamW while cloning; falls to a tenth.
+        learning_rate: of AdamW while improving; falls to a tenth.
+        clone_effect: demonstrations below this learning effect are not cloned.
+        temperature: of the policy that is improved, above 0. Below 1 it lies closer to the likeliest path, which is
             what is recommended.
-        clip_low: How far a ratio may fall below 1 (paper: 0.2).
-        clip_high: How far it may rise above 1 (paper: 0.28).
+        clip_low: how far a ratio may fall below 1 (paper: 0.2).
+        clip_high: how far it may rise above 1 (paper: 0.28).
         ratio: `token` or `sequence` (as eq. 12 is written).
-        updates: Gradient steps on each set of sampled paths; above 1 the clipping comes into play.
-        varied: Share of training requests that are changed at every step, from 0 to 1: history cut at a random place,
+        updates: gradient steps on each set of sampled paths; above 1 the clipping comes into play.
+        varied: share of training requests that are changed at every step, from 0 to 1: history cut at a random place,
             another learner's targets. Keeps the policy from learning its training learners by heart (ours; 0 is the
             paper).
-        entropy_weight: Weight of an entropy bonus (ours; 0 is the paper).
-        weight_decay: Of AdamW.
-        max_grad_norm: Gradients are clipped to this norm.
+        entropy_weight: weight of an entropy bonus (ours; 0 is the paper).
+        weight_decay: of AdamW.
+        max_grad_norm: gradients are clipped to this norm.
 
     Raises:
-        SettingError: If a setting is out of range or the data make no requests for paths.
+        SettingError: a setting is out of range, or (when a fit starts) the data make no requests for paths.
     """
-
-    monitor = ("val/learning_effect", "max")
 
     def __init__(
         self,
         num_concepts: int | None = None,
         simulator: Simulator | None = None,
+        goal: ConceptGoal | None = None,
         objectives: Sequence[Objective] | None = None,
         advantage: Advantage | None = None,
-        backbone: SmallQwen2 | None = None,
-        preparation: Preparation | None = None,
+        backbone: Backbone | None = None,
+        estimator: Simulator | None = None,
+        demonstrations: Demonstrations | None = None,
+        early_stop: bool = False,
+        replan: bool = False,
         group_size: int = 16,
         clone_epochs: int = 4,
         clone_learning_rate: float = 1e-3,
@@ -105,215 +121,210 @@ class IBGRPOPolicy(LightningModule):
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters(arguments(locals()))
-        if not num_concepts or num_concepts < 1:
-            raise SettingError("num_concepts", num_concepts, "a whole number above 0", "take it from the datamodule")
-        for name, least in (("group_size", 2), ("clone_epochs", 0), ("updates", 1)):
-            if self.hparams[name] < least:
-                raise SettingError(name, self.hparams[name], f"a whole number of at least {least}")
-        for name in ("temperature", "learning_rate", "clone_learning_rate", "clip_low", "clip_high", "max_grad_norm"):
-            if not self.hparams[name] > 0:
-                raise SettingError(name, self.hparams[name], "a number above 0")
-        if not 0 <= varied <= 1:
-            raise SettingError("varied", varied, "a share of requests from 0 to 1")
+        settings = arguments(locals())
+        chosen = built(simulator, Simulator) or KESSimulator(DKT(num_concepts))
+        paper: list[Objective] = [LearningEffect(), ZPDAlignment(), LengthReward(), GroupDiversity()]
+        wanted = built_each(objectives, Objective) if objectives is not None else paper
+        super().__init__(num_concepts, chosen, built(goal, ConceptGoal) or Targets(), wanted, early_stop)
+        self.save_hyperparameters(settings)
+        for name, count, least in (
+            ("group_size", group_size, 2),
+            ("clone_epochs", clone_epochs, 0),
+            ("updates", updates, 1),
+        ):
+            checked(name, count, least)
+        for name, number in (
+            *(("temperature", temperature), ("learning_rate", learning_rate)),
+            *(("clone_learning_rate", clone_learning_rate), ("max_grad_norm", max_grad_norm)),
+            *(("clip_low", clip_low), ("clip_high", clip_high)),
+        ):
+            checked_positive(name, number)
+        checked_share("varied", varied)
         if ratio not in ("token", "sequence"):
             raise SettingError("ratio", ratio, "token or sequence")
+        if len(chosen.actions) != self.num_concepts:
+            raise SettingError("simulator.actions", len(chosen.actions), "concepts, which this policy recommends")
         self.automatic_optimization = False
-        self.num_concepts, self.group_size = num_concepts, group_size
-        self.simulator: Any = built(simulator) or KESSimulator(DKT(num_concepts))
-        if self.simulator.num_concepts != num_concepts:
-            raise SettingError("simulator", self.simulator.num_concepts, f"a simulator of {num_concepts} concepts")
-        paper = (LearningEffect(), ZPDAlignment(), LengthReward(), GroupDiversity())
-        self.objectives = nn.ModuleList(cast(Sequence[Objective], built(list(objectives or paper))))
-        for objective in self.objectives:
-            cast(Objective, objective).configure(num_concepts)
-        self.advantage: Advantage = built(advantage) or EpsilonIndicator()
-        self.preparation: Preparation = built(preparation) or Preparation()
-        self.net = (built(backbone) or SmallQwen2()).build(num_concepts)
-        self.val_metrics, self.test_metrics = RolloutMetrics(bootstrap=0), RolloutMetrics()
-        self._demonstrations: Prepared | None = None
-        self._seed = 0
+        self.advantage: Advantage = built(advantage, Advantage) or EpsilonIndicator()
+        self.advantage.check(self.objectives.names)
+        self.demonstrations = built(demonstrations, Demonstrations) or Demonstrations()
+        self.net: PathNet = (built(backbone, Backbone) or SmallQwen2()).build(self.num_concepts)
+        self.estimator = built(estimator, Simulator)
+        if self.estimator is not None and self.estimator.num_concepts != self.num_concepts:
+            raise SettingError("estimator", self.estimator.num_concepts, f"a simulator of {num_concepts} concepts")
+        self.group_size, self.clone_epochs, self.clone_effect = group_size, clone_epochs, clone_effect
+        self.temperature, self.updates, self.varied = temperature, updates, varied
+        self.clip_low, self.clip_high, self.ratio, self.entropy_weight = clip_low, clip_high, ratio, entropy_weight
+        self.rates = {"clone": clone_learning_rate, "improve": learning_rate}
+        self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
+        self._policy = Replan(self) if replan else Planned(self)
+        self._found: FoundPaths | None = None
+        self._known: Tensor | None = None
+        self._pool: Tensor | None = None
 
-    @property
-    def stage_name(self) -> str:
-        """What the present epoch does."""
-        return "behaviour cloning" if self._cloning else "IB-GRPO"
+    def stages(self) -> Sequence[Stage]:
+        """Return cloning, unless there is none, and improvement."""
+        improve = Stage("IB-GRPO", self.improve, {"policy": self.rates["improve"]}, schedule=warm_and_fall)
+        if not self.clone_epochs:
+            return [improve]
+        rates = {"policy": self.rates["clone"]}
+        return [Stage("behaviour cloning", self.clone, rates, self.clone_epochs, schedule=warm_and_fall), improve]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW over the policy; the learning rate is set at every step."""
+        """Return AdamW over the policy; the stages set the learning rate at every step."""
         weights = [weight for weight in self.net.parameters() if weight.requires_grad]
-        return torch.optim.AdamW(
-            weights, self.hparams["learning_rate"], betas=(0.9, 0.95), weight_decay=self.hparams["weight_decay"]
-        )
+        group = {"params": weights, "name": "policy"}
+        return torch.optim.AdamW([group], self.rates["improve"], betas=(0.9, 0.95), weight_decay=self.weight_decay)
 
-    def setup(self, stage: str) -> None:
-        """Make or find the trained simulator and the demonstrations: rank zero first, the others from its files."""
-        if stage != "fit" or self._demonstrations is not None:
-            return
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, LearnerData):
-            raise SettingError(
-                "datamodule",
-                type(data).__name__,
-                "a datamodule of lpr_lightning",
-                "the simulator is trained on its training learners",
-            )
-        self._seed = torch.initial_seed() % 2**31
-        if self.trainer.is_global_zero:
-            self._demonstrations = self._prepare(data)
-        self.trainer.strategy.barrier("preparation")
-        if self._demonstrations is None:
-            self._demonstrations = self._prepare(data)
+    @property
+    def horizon(self) -> int | None:
+        """Most steps of paths that the network ends itself; None where they have the wanted length."""
+        return self.net.horizon
 
     def forward(self, request: PathRequest) -> Tensor:
         """Return the likeliest path for each request, [B, L] int64, -1 after its end."""
-        path: Tensor = self.net.sample(request, temperature=0).path
+        return self.net.sample(request, mastery=self.estimated(request)).path
+
+    def plan(self, request: PathRequest) -> Tensor:
+        """Return the same: what a path is planned by."""
+        path: Tensor = self(request)
         return path
 
-    def training_step(self, request: PathRequest, batch_idx: int) -> dict[str, Any] | None:
-        """Clone demonstrations or improve on the policy's own paths, by the epoch."""
-        self._set_learning_rate(batch_idx)
-        return self._clone(request) if self._cloning else self._improve(request, batch_idx)
+    @torch.no_grad()
+    def estimated(self, request: PathRequest) -> Tensor | None:
+        """Return the learners' estimated mastery after their histories, [B, N]; None where the network reads none."""
+        if not self.net.reads_mastery:
+            return None
+        estimator = self.estimator or self.simulator
+        return estimator.mastery(estimator.start(request))
 
-    def on_validation_epoch_start(self) -> None:
-        """Let random answers be the same in every validation."""
-        self.simulator.seed(self._seed)
+    def begin(self, environment: Environment, request: PathRequest) -> State:
+        """Plan the paths, or get ready to plan at each step."""
+        return self._policy.begin(environment, request)
 
-    def validation_step(self, request: PathRequest, batch_idx: int) -> dict[str, Any]:
-        """Let validation learners follow the likeliest paths."""
-        return self._evaluate(request, "val", self.val_metrics)
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        """Return the next step of each path."""
+        return self._policy.act(environment, state, concept, draws)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log what the paths achieved."""
-        self._report("val", self.val_metrics)
+    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
+        """Go on by one step."""
+        return self._policy.see(environment, state, action, correct)
 
-    def on_test_epoch_start(self) -> None:
-        """Let random answers be the same in every test."""
-        self.simulator.seed(self._seed)
+    def prepare(self) -> None:
+        """Find demonstrations, and fit the objectives on what they teach training learners."""
+        super().prepare()
+        if isinstance(self.net, Connected):
+            self.net.connect(self.data())
+        found, examples = self._demonstrated(), self.data().examples("train")
+        followed: list[Rollout] = []
+        for index in torch.split(torch.arange(len(found.path)), ROWS):
+            request = self._requests(examples.batch(index))
+            path = found.path[index].to(self.device)
+            draws = request_draws(run_seed(), -1, request)
+            followed.append(
+                follow_paths(
+                    self.simulator, self.goal, request, path.flatten(0, 1), draws, path.shape[1], self.early_stop
+                )
+            )
+        self.objectives.fit_paths(Rollout.join(followed))
 
-    def test_step(self, request: PathRequest, batch_idx: int) -> dict[str, Any]:
-        """Let test learners follow the likeliest paths."""
-        return self._evaluate(request, "test", self.test_metrics)
-
-    def on_test_epoch_end(self) -> None:
-        """Log what the paths achieved."""
-        self._report("test", self.test_metrics)
-
-    def predict_step(self, request: PathRequest, batch_idx: int) -> dict[str, Any]:
-        """Return the paths, what the simulator expects of them, and what each step is expected to bring."""
-        path = self(request)
-        return {
-            "request": request,
-            "rollout": rollout(self.simulator, request, path),
-            "expected_gain": expected_gain(self.simulator, request, path),
-        }
-
-    @property
-    def _cloning(self) -> bool:
-        return bool(self.current_epoch < self.hparams["clone_epochs"])
-
-    def _prepare(self, data: LearnerData) -> Prepared:
-        self.preparation.train_simulator(self.simulator, data, "cpu" if self.device.type == "cpu" else "auto")
-        return self.preparation.demonstrate(self.simulator, cast(Any, self.objectives), data)
-
-    def _set_learning_rate(self, batch_idx: int) -> None:
-        """Warm up over ten steps, then fall to a tenth by the end of the stage."""
-        clones, epochs = self.hparams["clone_epochs"], self.trainer.max_epochs or -1
-        first, last = (0, clones) if self._cloning else (clones, epochs)
-        batches = float(self.trainer.num_training_batches)
-        done = self.current_epoch - first + batch_idx / max(batches, 1)
-        share = done / (last - first) if last > first else 0.0
-        rate = self.hparams["clone_learning_rate" if self._cloning else "learning_rate"]
-        rate *= min(1.0, (done * batches + 1) / 10) * (1 - 0.9 * min(share, 1.0))
-        for group in cast(torch.optim.Optimizer, self.optimizers()).param_groups:
-            group["lr"] = rate
-
-    def _clone(self, request: PathRequest) -> dict[str, Any] | None:
+    def clone(self, request: PathRequest, batch_idx: int) -> Outputs:
         """Take one step of eq. 7 on the demonstrations of these requests, the end of the path included."""
-        if self._demonstrations is None:
-            raise SettingError("demonstrations", None, "a run of fit", "training steps work inside trainer.fit")
-        row = request.row.cpu()
-        path, effect = (part[row].to(self.device) for part in self._demonstrations)
-        log_prob, mask, _ = self.net.log_prob(request, path.flatten(0, 1), path.shape[1])
-        mask = mask & (effect.flatten() >= self.hparams["clone_effect"])[:, None]
-        loss = -(log_prob * mask).sum() / mask.sum().clamp_min(1)
-        self._descend(loss)
+        path, effect = (part[request.row.cpu()].to(self.device) for part in self._demonstrated())
+        mastery = None if self._known is None else self._known[request.row]
+        log_prob, mask, _ = self.net.log_prob(request, path.flatten(0, 1), path.shape[1], mastery=mastery)
+        mask = mask & (effect.flatten() >= self.clone_effect)[:, None]
+        loss = -(log_prob * mask).sum() / mean_count(mask.sum())
+        self.descend(loss, self.max_grad_norm)
+        self.count_step()
         self._log_train({"loss": loss, "loss_clone": loss}, len(request))
         return {"request": request}
 
-    def _improve(self, request: PathRequest, batch_idx: int) -> dict[str, Any] | None:
+    def improve(self, request: PathRequest, batch_idx: int) -> Outputs:
         """Sample paths, let learners follow them, and take clipped policy-gradient steps (eq. 8-12)."""
-        generator = self._generator(batch_idx)
-        if self.hparams["varied"] > 0:
-            request = vary_requests(request, self.hparams["varied"], generator)
-        state = self.simulator.start(request)
-        before, best = self.simulator.exam(state, request.targets)
-        open_ = before < best
-        if not bool(open_.any()):
-            open_ = torch.ones_like(open_)
-        request, state = request.select(open_), tuple(part[open_] for part in state)
+        draws = request_draws(run_seed(), self.global_step, request)
+        if self.varied > 0:
+            request = vary_requests(request, self.varied, self._target_pool(), draws.at(0))
+        unfinished = self._unfinished(request)
+        some = bool(unfinished.any())  # of this process; without any it takes part with a loss of 0
+        if some:
+            request, draws = request.select(unfinished), draws.select(unfinished)
+        mastery = self.estimated(request)
         self.net.eval()
-        sampled = self.net.sample(request, self.group_size, self.hparams["temperature"], generator)
+        sampled = self.net.sample(request, self.group_size, self.temperature, draws.at(1), mastery)
         self.net.train()
-        followed = self._follow(request, sampled.path, self.group_size, state)
-        rewards = {cast(Objective, objective).name: objective(followed) for objective in self.objectives}
-        reward_BKM = torch.stack(list(rewards.values()), -1).view(len(request), self.group_size, -1)
-        advantage = self.advantage(reward_BKM).flatten()
-        for _ in range(self.hparams["updates"]):
+        taught = follow_paths(
+            self.simulator, self.goal, request, sampled.path, draws.at(2), self.group_size, self.early_stop
+        )
+        rewards = self.objectives(taught)
+        groups = {name: value.view(len(request), self.group_size) for name, value in rewards.items()}
+        advantage = self.advantage(groups).flatten()
+        taken = (taught.length + (~taught.stopped).long())[:, None]  # the end is the policy's own unless stopped
+        for _ in range(self.updates):
             log_prob, mask, entropy = self.net.log_prob(
-                request, sampled.path, self.group_size, self.hparams["temperature"]
+                request, sampled.path, self.group_size, self.temperature, mastery
             )
-            old = log_prob.detach() if self.hparams["updates"] == 1 else sampled.log_prob[:, : log_prob.shape[1]]
-            low, high, level = (self.hparams[name] for name in ("clip_low", "clip_high", "ratio"))
-            surrogate, clipped = clipped_surrogate(log_prob, old, advantage, mask, low, high, level)
-            mean_entropy = (entropy * mask).sum() / mask.sum()
-            loss = surrogate - self.hparams["entropy_weight"] * mean_entropy
-            self._descend(loss)
+            mask = mask & some & (torch.arange(mask.shape[1], device=mask.device) < taken)
+            old = log_prob.detach() if self.updates == 1 else sampled.log_prob[:, : log_prob.shape[1]]
+            surrogate, clipped = clipped_surrogate(
+                log_prob, old, advantage, mask, self.clip_low, self.clip_high, self.ratio
+            )
+            counted = mask.sum() if self.ratio == "token" else mask.any(1).sum()
+            surrogate = surrogate * counted / mean_count(counted)
+            mean_entropy = (entropy * mask).sum() / mean_count(mask.sum())
+            loss = surrogate - self.entropy_weight * mean_entropy
+            self.descend(loss, self.max_grad_norm)
+        self.count_step()
         figures = {"loss": loss, "loss_policy": surrogate, "entropy": mean_entropy, "clip_fraction": clipped}
         figures |= {name: reward.mean() for name, reward in rewards.items()}
-        self._log_train(figures | {"path_length": followed.length.float().mean()}, len(request))
-        return {"request": request, "rollout": followed}
+        self._log_train(figures | {"path_length": taught.length.float().mean()}, len(request))
+        return {"request": request, "rollout": taught}
 
-    def _follow(self, request: PathRequest, path: Tensor, group_size: int = 1, state: Any = None) -> Rollout:
-        early_stop = bool(getattr(self.simulator, "early_stop", False))
-        return rollout(self.simulator, request, path, group_size, early_stop, state)
+    @torch.no_grad()
+    def _unfinished(self, request: PathRequest) -> Tensor:
+        """Return which requests have something left to learn."""
+        state = self.simulator.start(request)
+        standing = self.goal.assess(self.simulator, state, self.goal.choose(self.simulator, state, request))
+        return standing.score < standing.best
 
-    def _descend(self, loss: Tensor) -> None:
-        optimizer = cast(Any, self.optimizers())
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        self.clip_gradients(optimizer, self.hparams["max_grad_norm"], "norm")
-        optimizer.step()
+    def _demonstrated(self) -> FoundPaths:
+        if self._found is None:
+            data = self.data()
+            examples = data.examples("train")
+            if isinstance(self.demonstrations, Connected):
+                self.demonstrations.connect(data)
+            weights = data.task.state_dict() if isinstance(data.task, nn.Module) else {}
+            key = [data.fingerprint, plain(data.task), fingerprint(weights)]
+            self._found = self.demonstrations.find(Environment(self.simulator, self.goal), examples, key, self.device)
+            if self.net.reads_mastery:
+                rows = torch.split(torch.arange(len(examples.sizes)), ROWS)
+                known = (self.estimated(self._requests(examples.batch(index))) for index in rows)
+                self._known = torch.cat([mastery for mastery in known if mastery is not None])
+        return self._found
 
-    def _generator(self, batch_idx: int) -> torch.Generator:
-        """Return random numbers of this step and rank alone: a resumed run draws what an uninterrupted one would."""
-        step = (self.current_epoch * 100_003 + batch_idx) * self.trainer.world_size + self.trainer.global_rank
-        return torch.Generator(self.device).manual_seed(self._seed * 1_000_003 + step)
+    def _target_pool(self) -> Tensor:
+        """Return the targets of training requests, [E, N]."""
+        if self._pool is None:
+            examples = self.data().examples("train")
+            some = torch.linspace(0, len(examples.sizes) - 1, min(len(examples.sizes), POOL)).round().long()
+            self._pool = torch.cat([self._requests(examples.batch(i)).targets for i in torch.split(some, ROWS)])
+        return self._pool
 
-    def _evaluate(self, request: PathRequest, stage: str, metrics: RolloutMetrics) -> dict[str, Any]:
-        followed = self._follow(request, self(request))
-        metrics.update(followed)
-        for objective in self.objectives:
-            if cast(Objective, objective).name == "zpd":
-                figure = objective(followed).mean()
-                self.log(f"{stage}/zpd", figure, on_epoch=True, batch_size=len(request), sync_dist=True)
-        return {"request": request, "rollout": followed}
-
-    def _report(self, stage: str, metrics: RolloutMetrics) -> None:
-        figures = metrics.compute()
-        metrics.reset()
-        for name, value in figures.items():
-            shown = stage == "val" and name == "learning_effect"
-            self.log(f"{stage}/{name}", value, prog_bar=shown, sync_dist=True)
-        zpd = self.trainer.callback_metrics.get(f"{stage}/zpd", torch.tensor(0.0))
-        point = torch.stack(
-            [figures[name].cpu() for name in ("learning_effect", "length_score", "path_diversity")] + [zpd.cpu()]
-        )[[0, 3, 1, 2]]
-        volume = hypervolume(point[None], REFERENCE)
-        self.log(f"{stage}/hypervolume", volume.to(self.device), sync_dist=True)
+    def _requests(self, batch: TensorData) -> PathRequest:
+        if not isinstance(batch, PathRequest):
+            raise SettingError("data.task", type(batch).__name__, "a task that makes requests, such as PathRequests")
+        return batch.to(self.device)
 
     def _log_train(self, figures: dict[str, Tensor], batch_size: int) -> None:
-        shown = {"loss", "learning_effect"}
         for name, value in figures.items():
-            self.log(f"train/{name}", value, prog_bar=name in shown, batch_size=batch_size)
+            shown = name in ("loss", "learning_effect")
+            self.log(f"train/{name}", value.detach(), prog_bar=shown, batch_size=batch_size)
+
+
+def warm_and_fall(share: float, batches: int) -> float:
+    """Return the factor of a learning rate that warms up over ten batches and falls to a tenth by the stage's end.
+
+    >>> warm_and_fall(0.0, 4), warm_and_fall(1.0, 100)
+    (0.5, 0.09999999999999998)
+    """
+    return min(1.0, (batches + 1) / 10) * (1 - 0.9 * share)

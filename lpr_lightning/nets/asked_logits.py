@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpr_lightning.nets.concept_sets import concept_sets, mean_rows
+from lpr_lightning.nets.concept_rows import concept_sets, mean_rows
 from lpr_lightning.nets.fast_dropout import LEVELS, random_bits
 
 _PIECE = 256  # rows treated at a time: they stay in the cache
@@ -52,9 +52,9 @@ class _AskedProducts(torch.autograd.Function):
         ctx.bits = random_bits(hidden.shape) if ctx.dropped else None
         ctx.save_for_backward(hidden, weight, rows)
         product = hidden.new_empty(len(hidden))
-        rooms = hidden.new_empty(2, min(_PIECE, len(hidden)), hidden.shape[1])
+        buffers = hidden.new_empty(2, min(_PIECE, len(hidden)), hidden.shape[1])
         for piece in _pieces(len(hidden)):
-            asked, kept = rooms[:, : len(rows[piece])]
+            asked, kept = buffers[:, : len(rows[piece])]
             torch.index_select(weight, 0, rows[piece], out=asked)
             asked.mul_(hidden[piece])
             if ctx.bits is not None:
@@ -67,9 +67,9 @@ class _AskedProducts(torch.autograd.Function):
         hidden, weight, rows = ctx.saved_tensors
         gradient = gradients[0][:, None] * (LEVELS / (LEVELS - ctx.dropped))
         d_hidden, d_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        rooms = hidden.new_empty(2, min(_PIECE, len(hidden)), hidden.shape[1])
+        buffers = hidden.new_empty(2, min(_PIECE, len(hidden)), hidden.shape[1])
         for piece in _pieces(len(hidden)):
-            part, kept = rooms[:, : len(rows[piece])]
+            part, kept = buffers[:, : len(rows[piece])]
             outer = gradient[piece]
             if ctx.bits is not None:
                 outer = torch.ge(ctx.bits[piece], ctx.dropped - LEVELS // 2, out=kept).mul_(outer)

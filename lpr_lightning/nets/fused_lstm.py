@@ -1,21 +1,68 @@
-"""One LSTM layer whose input products are looked up in a table: live rows only, time-major, own backward pass."""
+"""One LSTM layer whose input products are looked up in a table: real steps only, time-major, own backward pass."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lpr_lightning.nets.live_rows import LiveRows
-from lpr_lightning.nets.workspace import Workspace
-
-__all__ = ["LiveRows", "lookup_lstm"]
-
 _BLOCK = 128  # steps whose weight gradients are computed together: enough for the product, small enough for the cache
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
+_free: list[Tensor] = []
+_lock = threading.RLock()  # the same thread may come back while it collects garbage
+_MOST_FREE = 2  # one for the graph that is being built, one for that of the loss that is still held
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Where the real steps of right-padded rows lie when they stand time-major, longest row first, without padding.
+
+    `order` [B] are the rows, longest first; `batch_sizes` is how many rows are still going on at each step; `place`
+    [S] is the place of each real step in the flattened [B * T] rows; `steps` is T.
+
+    >>> packed = PackedRows.of(torch.tensor([[True, False, False], [True, True, False]]))
+    >>> packed.batch_sizes, packed.place.tolist()
+    ([2, 1], [3, 0, 4])
+    >>> packed.pack(torch.tensor([[7, 0, 0], [8, 9, 0]]))
+    tensor([8, 7, 9])
+    >>> packed.unpack(torch.tensor([8, 7, 9]))
+    tensor([[7, 0, 0],
+            [8, 9, 0]])
+    """
+
+    order: Tensor
+    batch_sizes: list[int]
+    place: Tensor
+    steps: int
+
+    @classmethod
+    def of(cls, mask: Tensor) -> PackedRows:
+        """Return the places of the real steps of `mask` [B, T], which is True on the first steps of each row."""
+        steps = mask.shape[1]
+        lengths, order = mask.sum(1).sort(descending=True, stable=True)
+        going = lengths > torch.arange(steps, device=mask.device)[:, None]
+        step, row = going.nonzero(as_tuple=True)
+        sizes = [size for size in going.sum(1).tolist() if size]
+        return cls(order, sizes, order[row] * steps + step, steps)
+
+    @property
+    def back(self) -> Tensor:
+        """Where each row stands in `order`, [B]: `x_sorted[packed.back]` puts rows back."""
+        return self.order.argsort()
+
+    def pack(self, rows: Tensor) -> Tensor:
+        """Return the real steps of `rows` [B, T, …] as [S, …]."""
+        return rows.flatten(0, 1).index_select(0, self.place)
+
+    def unpack(self, steps: Tensor) -> Tensor:
+        """Return [S, …] as padded rows [B, T, …], zero where there is no step."""
+        rows = steps.new_zeros(len(self.order) * self.steps, *steps.shape[1:])
+        return rows.index_copy(0, self.place, steps).view(len(self.order), self.steps, *steps.shape[1:])
 
 
 def lookup_lstm(
@@ -27,25 +74,25 @@ def lookup_lstm(
     c0: Tensor | None = None,
     more: Sequence[tuple[Tensor, Tensor | None]] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one LSTM layer over live rows; equal to `nn.LSTM` with input products `table[rows]`, bias included.
+    """Run one LSTM layer over packed rows; equal to `nn.LSTM` with input products `table[rows]`, bias included.
 
     Only the recurrent products are computed, for steps that exist. Works in float32 and float64, on the CPU, and has
     first derivatives only. A table that is much longer than S is better cut to the rows that occur first.
 
     Args:
         table: Input products [V, 4H] in the gate order of `nn.LSTM` (entry, forget, candidate, output).
-        rows: Row of `table` for each real step in the order of `LiveRows`, [S] int64; None where `table` itself holds
+        rows: Row of `table` for each real step in the order of `PackedRows`, [S] int64; None where `table` itself holds
             one row for each step.
         weight_hh: Recurrent weight [4H, H].
         batch_sizes: Rows that are going on at each step, never growing; they sum to S.
-        h0: Hidden state [B, H] at the start, rows in `LiveRows.order`; B is at least the first batch size. None is
+        h0: Hidden state [B, H] at the start, rows in `PackedRows.order`; B is at least the first batch size. None is
             zero, for as many rows as the first batch size.
         c0: Cell state [B, H] at the start; None is zero.
         more: Further tables with their rows, whose products are added.
 
     Returns:
         Hidden states [S, H] after each step, and the last hidden and cell state [B, H] of each row in
-        `LiveRows.order`. Gradients reach every table, `weight_hh`, `h0` and `c0`.
+        `PackedRows.order`. Gradients reach every table, `weight_hh`, `h0` and `c0`.
 
     >>> table, weight = torch.zeros(1, 4), torch.zeros(4, 1)
     >>> hidden, last, cell = lookup_lstm(table, torch.tensor([0]), weight, [1], torch.zeros(1, 1), torch.ones(1, 1))
@@ -67,17 +114,47 @@ def lookup_lstm(
     return hidden, last, cell
 
 
+def gate_scale(weight: Tensor) -> Tensor:
+    """Return [4H] for a recurrent weight [4H, H]: 1 for the candidate, 1/2 for gates, as (1 + tanh(x / 2)) / 2."""
+    scale = weight.new_full((4 * weight.shape[1],), 0.5)
+    scale[2 * weight.shape[1] : 3 * weight.shape[1]] = 1.0
+    return scale
+
+
+@torch.no_grad()
+def lookup_last(
+    table: Tensor, rows: Tensor, weight_hh: Tensor, batch_sizes: list[int], h0: Tensor, c0: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return only the last states of `lookup_lstm`, without gradients; nothing is stored between.
+
+    Args: as there, but `table` [V, 4H] and `weight_hh` [4H, H] are already multiplied by `gate_scale`.
+
+    >>> table, weight = torch.zeros(1, 4), torch.zeros(4, 1)
+    >>> lookup_last(table, torch.tensor([0]), weight, [1], torch.zeros(1, 1), torch.ones(1, 1))[1]
+    tensor([[0.5000]])
+    """
+    hidden, cell, scale = h0.clone(), c0.clone(), gate_scale(weight_hh)
+    shift, widest = 1 - scale, max(batch_sizes, default=0)
+    gate, squashed = hidden.new_empty(widest, len(scale)), hidden.new_empty(widest, hidden.shape[1])
+    for live, index in zip(batch_sizes, torch.split(rows, batch_sizes)):
+        gate, squashed, before, now = gate[:live], squashed[:live], hidden[:live], cell[:live]
+        torch.index_select(table, 0, index, out=gate)
+        gate.addmm_(before, weight_hh.t())
+        torch.addcmul(shift, gate.tanh_(), scale, out=gate)
+        entry, forget, candidate, output = gate.chunk(4, 1)
+        now.mul_(forget).addcmul_(entry, candidate)
+        torch.mul(output, torch.tanh(now, out=squashed), out=before)
+    return hidden, cell
+
+
 class _Gates:
-    """Fills in the gates of a step; entry, forget and output gate are computed as (1 + tanh(x / 2)) / 2."""
+    """Fills in the gates of a step."""
 
     def __init__(
         self, weight: Tensor, batch_sizes: list[int], indices: list[Tensor | None], tables: tuple[Tensor, ...]
     ) -> None:
-        size = weight.shape[1]
-        self.scale = weight.new_full((4 * size,), 0.5)
-        self.scale[2 * size : 3 * size] = 1.0
-        self.shift = weight.new_full((4 * size,), 0.5)
-        self.shift[2 * size : 3 * size] = 0.0
+        self.scale = gate_scale(weight)
+        self.shift = 1 - self.scale
         self.weight = (weight * self.scale[:, None]).t().contiguous()
         self.looked_up = [
             (table * self.scale, torch.split(index, batch_sizes))
@@ -201,7 +278,7 @@ class _LookupLSTM(torch.autograd.Function):
             if outer is not None:
                 d_hidden += outer[step]
             d_cell.addcmul_(d_hidden, through)
-            gate = block.room(live)
+            gate = block.space(live)
             torch.mul(cell_slope, d_cell[:, None], out=gate[:, :3])
             torch.mul(output_slope, d_hidden, out=gate[:, 3])
             d_cell *= kept
@@ -241,7 +318,7 @@ class _Block:
         self.end = capacity  # of the rows of `gates` that are still to be filled, from behind
         self.start = self.done = total  # steps from `start` on are in, those from `done` on are done with
 
-    def room(self, live: int) -> Tensor:
+    def space(self, live: int) -> Tensor:
         """Return where the gradient [live, 4, H] of the next step's gates is to be written."""
         return self.gates[self.end - live : self.end].view(live, 4, -1)
 
@@ -279,3 +356,32 @@ class _Block:
         self.done = self.start
         if not self.keeps_all:
             self.end = len(self.gates)
+
+
+class Workspace:
+    """A flat buffer of at least `numel` numbers on the CPU; it can be used again once this object is gone.
+
+    At most two free buffers stay, as long as the process.
+
+    >>> Workspace(10, torch.float32).buffer.numel() >= 10
+    True
+    """
+
+    def __init__(self, numel: int, dtype: torch.dtype) -> None:
+        self.buffer = _taken(numel, dtype)
+
+    def __del__(self) -> None:
+        with _lock:
+            if len(_free) < _MOST_FREE:
+                _free.append(self.buffer)
+
+
+def _taken(numel: int, dtype: torch.dtype) -> Tensor:
+    """Return a free buffer that is large enough, else a new one in place of the oldest free one."""
+    with _lock:
+        for place, buffer in enumerate(_free):
+            if buffer.dtype == dtype and buffer.numel() >= numel:
+                return _free.pop(place)
+        if len(_free) == _MOST_FREE:
+            _free.pop(0)
+    return torch.empty(numel, dtype=dtype)

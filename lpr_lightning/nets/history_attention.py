@@ -32,18 +32,14 @@ class HistoryAttention(nn.Module):
         self.first_key = nn.Parameter(torch.empty(width))
         self.first_value = nn.Parameter(torch.empty(width))
         self.distance = nn.Parameter(torch.empty(num_heads, window))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw all weights anew."""
         for layer in (self.key, self.value, self.output):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.first_key, std=0.02)
         nn.init.zeros_(self.first_value)
-        slope = 0.5 ** torch.linspace(2, 8, self.num_heads)
+        slope = 0.5 ** torch.linspace(2, 8, num_heads)
         with torch.no_grad():
-            self.distance.copy_(-slope[:, None] * torch.arange(self.window))
+            self.distance.copy_(-slope[:, None] * torch.arange(window))
 
     def remember(self, question: Tensor, interaction: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and values of answers, [B, T, D] each."""
@@ -90,7 +86,7 @@ class HistoryAttention(nn.Module):
         return output
 
     def _heads(self, value: Tensor) -> Tensor:
-        return value.view(*value.shape[:2], self.num_heads, -1).transpose(1, 2)
+        return value.view(*value.shape[:2], self.num_heads, value.shape[2] // self.num_heads).transpose(1, 2)
 
 
 class HistoryBlock(nn.Module):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments
+from lpr_lightning.nets.concept_rows import answer_rows, mean_rows
+from lpr_lightning.nets.memo import Memo
 from lpr_lightning.nets.path_search import search_path
-from lpr_lightning.types import PAD, InteractionBatch, TracerState
+from lpr_lightning.nets.recurrent import layer_weights, recurrent_step, run_padded
+from lpr_lightning.nets.tracer_net import TracerNet
+from lpr_lightning.types import PAD, Exercise, InteractionBatch, State, keep_rows
 
 Cell = Literal["lstm", "rnn"]
 Decoder = Literal["autoregressive", "direct", "shared"]
@@ -22,7 +25,7 @@ STEPS = 64
 """The longest path that a `direct` decoder can say."""
 
 
-class MultiTaskNet(HyperparametersMixin, nn.Module):
+class MultiTaskNet(HyperparametersMixin, TracerNet):
     """A shared recurrent net over (concept, answer) pairs, a path branch and a tracing branch (arXiv 2507.05295).
 
     The state of a learner is that of the shared net after the history, one tensor [B, H] for each part (`h`, `c`).
@@ -34,8 +37,8 @@ class MultiTaskNet(HyperparametersMixin, nn.Module):
     - The tracing branch reads the concepts of a path and says at each the probability of success, from the history and
       the concepts up to it; answers on the way are not seen, as they are not when a path is recommended.
 
-    As a tracer (`KnowledgeTracer`) the state is carried on answer by answer, and an answer is predicted by the first
-    step of the tracing branch.
+    As a `protocols.Tracer` the state is carried on answer by answer, and an answer is predicted by the first step of
+    the tracing branch; items and vectors of exercises are ignored.
 
     Args:
         num_concepts: N.
@@ -63,7 +66,7 @@ class MultiTaskNet(HyperparametersMixin, nn.Module):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
-        kinds: dict[str, Any] = {"lstm": nn.LSTM, "rnn": nn.RNN}
+        kinds: dict[str, type[nn.LSTM] | type[nn.RNN]] = {"lstm": nn.LSTM, "rnn": nn.RNN}
         if cell not in kinds:
             raise SettingError("cell", cell, "lstm or rnn")
         if decoder not in ("autoregressive", "direct", "shared"):
@@ -72,43 +75,62 @@ class MultiTaskNet(HyperparametersMixin, nn.Module):
         self.answers = nn.Embedding(2 * num_concepts, embedding_size)
         self.steps = nn.Embedding(STEPS if decoder == "direct" else num_concepts + 1, embedding_size)
         self.asked = nn.Embedding(num_concepts, embedding_size)
-        self.shared = kinds[cell](embedding_size, hidden_size, batch_first=True)
+        self.shared: nn.RNNBase = kinds[cell](embedding_size, hidden_size, batch_first=True)
         if decoder != "shared":
-            self.path = kinds[cell](embedding_size, hidden_size, batch_first=True)
-        self.tracing = kinds[cell](embedding_size, hidden_size, batch_first=True)
+            self.path: nn.RNNBase = kinds[cell](embedding_size, hidden_size, batch_first=True)
+        self.tracing: nn.RNNBase = kinds[cell](embedding_size, hidden_size, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.path_head = nn.Linear(hidden_size, num_concepts)
         self.tracing_head = nn.Linear(hidden_size, 1)
+        self._answer_products, self._asked_products = Memo(), Memo()
 
-    def reset_parameters(self) -> None:
-        """Draw all weights anew."""
-        for part in self.children():
-            if isinstance(part, nn.Embedding | nn.Linear | nn.RNNBase):
-                part.reset_parameters()
-
-    def initial_state(self, batch_size: int) -> TracerState:
+    def initial_state(self, batch_size: int) -> State:
         """Return zero states."""
         zeros = self.answers.weight.new_zeros(batch_size, self.hidden_size)
         return (zeros, zeros) if isinstance(self.shared, nn.LSTM) else (zeros,)
 
-    def encode(self, history: InteractionBatch) -> TracerState:
+    def encode(self, history: InteractionBatch) -> State:
         """Return the state after whole right-padded histories."""
-        if not len(history) or history.mask.shape[1] == 0:
-            return self.initial_state(len(history))
-        rows = self._answered(history.concept, history.correct)
-        if bool(history.mask.all()):
-            return _state_of(self.shared(rows)[1])
-        lengths = history.lengths
-        packed = pack_padded_sequence(rows, lengths.clamp_min(1).cpu(), batch_first=True, enforce_sorted=False)
-        known = (lengths > 0)[:, None]
-        return tuple(torch.where(known, part, 0.0) for part in _state_of(self.shared(packed)[1]))
+        rows = answer_rows(self.answers.weight, history.concept, history.correct)
+        return tuple(part[:, 0] for part in run_padded(self.shared, rows, history.mask)[1])
 
-    def observe(self, state: TracerState, concept: Tensor, correct: Tensor) -> TracerState:
-        """Return the state after one answer each; `concept` [B] or [B, C], `correct` [B]."""
-        rows = self._answered(_several(concept)[:, None], correct[:, None])
-        return _state_of(self.shared(rows, _inner(state))[1])
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after one answer each, or after each of A possible answers; see `protocols.Tracer`."""
+        concept, weights, table = asked.candidates().concept, layer_weights(self.shared), self.answers.weight
+        products = self._answer_products([table, weights.weight_ih], lambda: F.linear(table, weights.weight_ih))
+        rows = answer_rows(products, concept, correct.reshape(concept.shape[:-1]))
+        return tuple(part.flatten(0, 1) for part in recurrent_step(state, rows, weights))
 
-    def path_logit(self, state: TracerState, last: Tensor, path: Tensor) -> Tensor:
+    def predict(self, state: State, asked: Exercise) -> Tensor:
+        """Return the success probability of answers, [B] or [B, A]."""
+        rows = mean_rows(self._tracing_products(), asked.candidates().concept)
+        return self._success(state, rows).sigmoid().reshape(asked.shape)
+
+    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
+        """Return the success probability of every concept [B, N], or of the concepts [B, M] only, [B * G, M]."""
+        products = self._tracing_products()
+        if concept is None:
+            return self._success(state, products[None]).sigmoid()
+        rows = F.embedding(concept, products).repeat_interleave(len(state[0]) // max(len(concept), 1), 0)
+        return self._success(state, rows).sigmoid()
+
+    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+        """Return the logits [R] of all real next answers, and each one's place in the flattened answers 1 … T - 1.
+
+        The tracing branch starts from the shared net's state after each answer, which is run step by step.
+        """
+        state, following, weights = self.initial_state(len(batch)), batch.mask[:, 1:], layer_weights(self.shared)
+        rows = F.linear(answer_rows(self.answers.weight, batch.concept, batch.correct), weights.weight_ih)
+        asked, logit = mean_rows(self._tracing_products(), batch.concept), []
+        for step in range(following.shape[1]):
+            new = recurrent_step(state, rows[:, step, None], weights)
+            state = keep_rows(state, tuple(part[:, 0] for part in new), batch.mask[:, step])
+            logit.append(self._success(state, asked[:, step + 1, None]))
+        place = following.flatten().nonzero().squeeze(1)
+        logits = torch.cat(logit, 1) if logit else self.answers.weight.new_zeros(following.shape)
+        return logits.flatten()[place], place
+
+    def path_logit(self, state: State, last: Tensor, path: Tensor) -> Tensor:
         """Return the logits [B, L, N] of each step of `path` [B, L], the steps before it being given.
 
         Args:
@@ -121,53 +143,42 @@ class MultiTaskNet(HyperparametersMixin, nn.Module):
         logit: Tensor = self.path_head(self.dropout(self._branch(rows, _inner(state))[0]))
         return logit
 
-    def path_logits(self, state: TracerState, last: Tensor, paths: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def path_logits(self, state: State, last: Tensor, paths: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return `path_logit` of several paths after the same histories, computed together."""
         count = len(paths)
         together = tuple(part.repeat(count, 1) for part in state)
         return self.path_logit(together, last.repeat(count), torch.cat(list(paths))).chunk(count)
 
-    def path_step(self, state: TracerState, before: Tensor, number: int) -> tuple[Tensor, TracerState]:
+    def path_step(self, state: State, before: Tensor, number: int) -> tuple[Tensor, State]:
         """Return the logits [B, N] of one step after the concept `before` [B], and the branch's next state."""
         rows = self.dropout(self._step_rows(before[:, None], range(number, number + 1)))
         output, inner = self._branch(rows, _inner(state))
         return self.path_head(self.dropout(output[:, 0])), _state_of(inner)
 
     def recommend(
-        self, state: TracerState, last: Tensor, length: int, beam_width: int = 1, no_repeat: bool = False
+        self, state: State, last: Tensor, length: int, beam_width: int = 1, no_repeat: bool = False
     ) -> Tensor:
         """Return the likeliest path [B, L] that a beam finds (`beam_width=1`: greedy)."""
         return search_path(self.path_step, state, last, length, beam_width, no_repeat)[0]
 
-    def trace(self, state: TracerState, path: Tensor) -> Tensor:
-        """Return the logits [B, L] of success at each step of `path`, [B, L] or [B, L, C], answers on it unseen."""
-        rows = _mean(F.embedding(path.clamp_min(0), self.asked.weight), path >= 0) if path.dim() == 3 else None
-        rows = self.asked(path) if rows is None else rows
-        logit: Tensor = self.tracing_head(self.tracing(rows, _inner(state))[0])
+    def trace(self, state: State, path: Tensor) -> Tensor:
+        """Return the logits [B, L] of success at each step of `path` [B, L], answers on it unseen."""
+        logit: Tensor = self.tracing_head(self.tracing(self.asked(path), _inner(state))[0])
         return logit[..., 0]
 
-    def predict(self, state: TracerState, concept: Tensor) -> Tensor:
-        """Return the success probability [B] of an answer to `concept`, [B] or [B, C]."""
-        logit = self.trace(state, _several(concept)[:, None])[:, 0]
-        return logit.sigmoid()
-
-    def mastery(self, state: TracerState) -> Tensor:
-        """Return the success probability of every concept, [B, N]; products that learners share are computed once."""
-        own: Any = self.tracing
-        entry = F.linear(self.asked.weight, own.weight_ih_l0, own.bias_ih_l0)
-        gates = entry + F.linear(state[0], own.weight_hh_l0, own.bias_hh_l0)[:, None]
-        if len(state) == 1:
-            hidden = gates.tanh()
-        else:
-            take, forget, candidate, output = gates.chunk(4, -1)
-            new = forget.sigmoid() * state[1][:, None] + take.sigmoid() * candidate.tanh()
-            hidden = output.sigmoid() * new.tanh()
-        logit: Tensor = self.tracing_head(hidden)
-        return logit[..., 0].sigmoid()
-
     @property
-    def _branch(self) -> Any:
+    def _branch(self) -> nn.RNNBase:
         return self.shared if self.decoder == "shared" else self.path
+
+    def _tracing_products(self) -> Tensor:
+        """Return the tracing branch's input product of every concept, [N, gH], without bias."""
+        table, weight = self.asked.weight, layer_weights(self.tracing).weight_ih
+        return self._asked_products([table, weight], lambda: F.linear(table, weight))
+
+    def _success(self, state: State, products: Tensor) -> Tensor:
+        """Return the logits [B, A] of the tracing branch's first step from input products [B or 1, A, gH]."""
+        logit: Tensor = self.tracing_head(recurrent_step(state, products, layer_weights(self.tracing))[0])
+        return logit[..., 0]
 
     def _step_rows(self, before: Tensor, numbers: range) -> Tensor:
         """Return what the path branch reads at the steps `numbers`, [B, steps, E]."""
@@ -178,33 +189,12 @@ class MultiTaskNet(HyperparametersMixin, nn.Module):
         number = torch.arange(numbers.start, numbers.stop, device=before.device)
         return F.embedding(number, self.steps.weight).expand(len(before), -1, -1)
 
-    def _answered(self, concept: Tensor, correct: Tensor) -> Tensor:
-        """Return the rows [..., E] of answers on concepts [..., C]; answers in (0, 1) lie between wrong and right."""
-        index, table = concept.clamp_min(0), self.answers.weight
-        right = correct[..., None] > 0.5
-        if bool((right == correct[..., None]).all()):
-            return _mean(F.embedding(index + self.num_concepts * right, table), concept >= 0)
-        rows = F.embedding(index, table), F.embedding(index + self.num_concepts, table)
-        return _mean(torch.lerp(*rows, correct[..., None, None]), concept >= 0)
 
-
-def _mean(rows: Tensor, known: Tensor) -> Tensor:
-    """Return the mean over concepts, [..., C, E] -> [..., E]; unknown ones are left out."""
-    if rows.shape[-2] == 1:
-        return rows[..., 0, :] * known
-    weight = known / known.sum(-1, keepdim=True).clamp_min(1)
-    return (rows * weight[..., None]).sum(-2)
-
-
-def _several(concept: Tensor) -> Tensor:
-    return concept if concept.dim() == 2 else concept[:, None]
-
-
-def _inner(state: TracerState) -> Any:
+def _inner(state: State) -> Tensor | State:
     """Return a state in the form that recurrent nets of torch take."""
     parts = tuple(part[None].contiguous() for part in state)
     return parts if len(parts) > 1 else parts[0]
 
 
-def _state_of(inner: Any) -> TracerState:
-    return tuple(part[0] for part in inner) if isinstance(inner, tuple) else (inner[0],)
+def _state_of(inner: Tensor | State) -> State:
+    return (inner[0],) if isinstance(inner, Tensor) else tuple(part[0] for part in inner)

@@ -8,20 +8,12 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, Qwen2Config, Qwen2Model
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.draws import Draws
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.nets import shared_prompt
+from lpr_lightning.nets.path_net import Backbone, PathNet, SampledPaths
 from lpr_lightning.nets.shared_prompt import SharedPrompt
 from lpr_lightning.types import PAD, InteractionBatch, PathRequest
-
-
-@dataclass(frozen=True)
-class SampledPaths:
-    """Paths [B * K, L] int64 (-1 after their end), the log-probabilities [B * K, L] of their tokens, the end token
-    included, and `token_mask` [B * K, L], True on concepts and on the end token."""
-
-    path: Tensor
-    log_prob: Tensor
-    token_mask: Tensor
 
 
 @dataclass
@@ -33,7 +25,7 @@ class _Prompt:
     length: Tensor
 
 
-class PathDecoder(nn.Module):
+class PathDecoder(PathNet):
     """A Qwen2 decoder from scratch over the tokens of learning paths.
 
     Prompt: one token for each (concept, answer) of the last `history_length` interactions, one for each target, one
@@ -45,7 +37,7 @@ class PathDecoder(nn.Module):
     >>> net = PathDecoder(num_concepts=5, hidden_size=16, num_layers=1, num_heads=2, max_length=4)
     >>> targets = torch.zeros(2, 5, dtype=torch.bool)
     >>> ask = PathRequest(InteractionBatch.empty(2), targets, torch.tensor([3, 3]), torch.arange(2), torch.arange(2))
-    >>> net.sample(ask, group_size=3, generator=torch.Generator().manual_seed(0)).path.shape[0]
+    >>> net.sample(ask, group_size=3, draws=Draws.of(0, 0, ask.row)).path.shape[0]
     6
     """
 
@@ -82,8 +74,18 @@ class PathDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, num_concepts + 1)
 
+    @property
+    def horizon(self) -> int | None:
+        """Most concepts of a path."""
+        return self.max_length
+
     def log_prob(
-        self, request: PathRequest, path: Tensor, group_size: int, temperature: float = 1.0
+        self,
+        request: PathRequest,
+        path: Tensor,
+        group_size: int,
+        temperature: float = 1.0,
+        mastery: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the log-probabilities [B * K, L + 1] of each path's tokens and end, their mask, and the entropies.
 
@@ -106,14 +108,16 @@ class PathDecoder(nn.Module):
         request: PathRequest,
         group_size: int = 1,
         temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        draws: Draws | None = None,
+        mastery: Tensor | None = None,
     ) -> SampledPaths:
-        """Return `group_size` paths for each request; `temperature=0` takes the likeliest token at each step.
+        """Return `group_size` paths for each request, sampled by the requests' `draws`, or the likeliest without them.
 
-        Log-probabilities are those at the same temperature (at 1 where it is 0).
+        Log-probabilities are those at the same temperature.
         """
         prompt = self._read(request)
         rows = len(request) * group_size
+        draws = None if draws is None else draws.fork(group_size)
         hidden = prompt.last.repeat_interleave(group_size, 0)
         position = prompt.length.repeat_interleave(group_size, 0)[:, None]
         cache = DynamicCache(config=self.decoder.config)
@@ -121,11 +125,8 @@ class PathDecoder(nn.Module):
         tokens, log_probs, masks = [], [], []
         for step in range(self.max_length + 1):
             now = torch.tensor([step], device=hidden.device)
-            log_prob = self._log_softmax(hidden[:, None], now, temperature or 1.0)[:, 0]
-            if temperature == 0:
-                token = log_prob.argmax(1)
-            else:
-                token = torch.multinomial(log_prob.exp(), 1, generator=generator).squeeze(1)
+            log_prob = self._log_softmax(hidden[:, None], now, temperature)[:, 0]
+            token = log_prob.argmax(1) if draws is None else draws.at(step).pick(log_prob.exp())
             masks.append(~ended)
             tokens.append(torch.where(ended | (token == self.end), PAD, token))
             log_probs.append(torch.where(ended, 0.0, log_prob.gather(1, token[:, None]).squeeze(1)))
@@ -191,10 +192,9 @@ class PathDecoder(nn.Module):
         width = int(request.targets.sum(1).max())
         target, order = request.targets.sort(dim=1, descending=True, stable=True)
         target_token = torch.where(target, 1 + 2 * number + order, 0)[:, :width, None]
-        if int(request.length.max()) > self.max_length:
-            raise SettingError(
-                "length", int(request.length.max()), f"at most max_length={self.max_length}", "train with a larger one"
-            )
+        if (longest := int(request.length.max())) > self.max_length:
+            advice = "ask for shorter paths, or train with a larger max_length"
+            raise SettingError("length", longest, f"at most max_length={self.max_length}", advice)
         length = 1 + 4 * number + request.length
         several = history.shape[2]
         tokens = torch.cat(
@@ -214,7 +214,7 @@ class PathDecoder(nn.Module):
 
 
 @dataclass(frozen=True)
-class SmallQwen2:
+class SmallQwen2(Backbone):
     """Settings of a `PathDecoder`: a small Qwen2 trained from scratch, so that nothing need be downloaded.
 
     Args:
@@ -242,19 +242,17 @@ class SmallQwen2:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("hidden_size", 1),
-            ("num_layers", 1),
-            ("num_heads", 1),
-            ("history_length", 0),
-            ("max_length", 1),
+        for name, value, least in (
+            ("hidden_size", self.hidden_size, 1),
+            ("num_layers", self.num_layers, 1),
+            ("num_heads", self.num_heads, 1),
+            ("history_length", self.history_length, 0),
+            ("max_length", self.max_length, 1),
         ):
-            if getattr(self, name) < least:
-                raise SettingError(name, getattr(self, name), f"a whole number of at least {least}")
+            checked(name, value, least)
         if self.hidden_size % (2 * self.num_heads):
             raise SettingError("hidden_size", self.hidden_size, f"a multiple of 2 * num_heads = {2 * self.num_heads}")
-        if not 0 <= self.dropout < 1:
-            raise SettingError("dropout", self.dropout, "a number from 0 to below 1")
+        checked("dropout", self.dropout, 0.0, 1.0)
 
     def build(self, num_concepts: int) -> PathDecoder:
         """Return the decoder for so many concepts."""

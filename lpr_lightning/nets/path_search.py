@@ -7,10 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD
+from lpr_lightning.errors import SettingError, checked
+from lpr_lightning.types import PAD, State
 
-State = tuple[Tensor, ...]
 Step = Callable[[State, Tensor, int], tuple[Tensor, State]]
 """Takes a state (first axis: rows), the concept before [R] and the number of the step; returns logits [R, N], state."""
 
@@ -38,8 +37,7 @@ def search_path(
     >>> search_path(chain, (torch.zeros(1, 1),), torch.tensor([0]), 2, width=3, no_repeat=True)
     (tensor([[1, 0]]), tensor([-0.7985]))
     """
-    if width < 1:
-        raise SettingError("beam_width", width, "a whole number of at least 1", "1 is greedy decoding")
+    checked("beam_width", width, 1, advice="1 is greedy decoding")
     rows = len(last)
     state = tuple(part.repeat_interleave(width, 0) for part in state)
     last = last.repeat_interleave(width)

@@ -27,7 +27,7 @@ class QuestionHead(nn.Module):
 
     >>> head = QuestionHead(3, 4, 5)
     >>> state, vector = torch.randn(2, 3), torch.randn(6, 4)
-    >>> grid = head.grid(head.state_half(state), head.vector_half(vector))
+    >>> grid = head.logits(head.state_half(state)[None], head.vector_half(vector))[0]
     >>> plain = head(state[:, None].expand(-1, 6, -1), vector.expand(2, -1, -1))
     >>> grid.shape, torch.allclose(grid, plain, atol=1e-5)
     (torch.Size([2, 6]), True)
@@ -40,11 +40,6 @@ class QuestionHead(nn.Module):
         self.vector_layer = nn.Linear(vector_size, hidden_size)
         self.joint = nn.Linear(2 * hidden_size, head_size)
         self.output = nn.Linear(head_size, 1)
-
-    def reset_parameters(self) -> None:
-        """Draw all weights anew."""
-        for layer in (self.state_layer, self.vector_layer, self.joint, self.output):
-            layer.reset_parameters()
 
     def forward(self, state: Tensor, vector: Tensor) -> Tensor:
         """Return the logits [...] of states [..., H] and vectors [..., D], one pair after the other."""
@@ -61,33 +56,71 @@ class QuestionHead(nn.Module):
         return F.linear(self.vector_layer(vector).relu(), self.joint.weight[:, self.hidden_size :], self.joint.bias)
 
     def pairs(self, state_half: Tensor, vector_half: Tensor, row: Tensor) -> Tensor:
-        """Return the logits [S] of states [S, U], each with the row `row` [S] of the vectors' halves [J, U]."""
-        joint = (state_half + F.embedding(row, vector_half)).relu_()
-        return F.linear(joint, self.output.weight, self.output.bias).squeeze(-1)
-
-    def grid(self, state_half: Tensor, vector_half: Tensor) -> Tensor:
-        """Return the logits [S, J] of all states [S, U] with all vectors [J, U]."""
+        """Return the logits [S] of states [S, U], each with the row `row` [S] of the vectors' halves [V, U]."""
         if torch.is_grad_enabled() and (state_half.requires_grad or vector_half.requires_grad):
-            rows = [F.linear((one + vector_half).relu(), self.output.weight) for one in state_half]
-            return torch.stack(rows).squeeze(-1) + self.output.bias
+            joint = (state_half + F.embedding(row, vector_half)).relu_()
+            return F.linear(joint, self.output.weight, self.output.bias).squeeze(-1)
         with torch.no_grad():
-            return self._blocks(state_half, vector_half)
+            most = min(len(row), CPU_ROWS if row.device.type == "cpu" else GPU_ROWS)
+            logit, buffer = state_half.new_empty(len(row)), state_half.new_empty(most, state_half.shape[1])
+            for states, index, part in zip(*(torch.split(one, max(most, 1)) for one in (state_half, row, logit))):
+                joint = torch.index_select(vector_half, 0, index, out=buffer[: len(index)])
+                torch.mv(joint.add_(states).relu_(), self.output.weight.squeeze(0), out=part)
+            return logit.add_(self.output.bias)
 
-    def _blocks(self, state_half: Tensor, vector_half: Tensor) -> Tensor:
-        """Fill the grid block by block in one reused buffer."""
-        states, vectors, width = len(state_half), len(vector_half), state_half.shape[-1]
+    def logits(self, state_half: Tensor, vector_half: Tensor, row: Tensor | None = None) -> Tensor:
+        """Return the logits of each row's G states with each of its vectors.
+
+        Args:
+            state_half: [B, G, U].
+            vector_half: [V, U].
+            row: Which of the vectors' halves each row is asked about, [B, M]; None: all of them.
+
+        Returns:
+            [B, G, M], or [B, G, V]. Memory for gradients grows with their number times U.
+        """
+        if row is not None and state_half.shape[1] == row.shape[1] == 1:
+            return self.pairs(state_half[:, 0], vector_half, row[:, 0])[:, None, None]
+        if torch.is_grad_enabled() and (state_half.requires_grad or vector_half.requires_grad):
+            asked = vector_half if row is None else F.embedding(row, vector_half)[:, None]
+            joint = (state_half[:, :, None] + asked).relu_()
+            return F.linear(joint, self.output.weight, self.output.bias).squeeze(-1)
+        with torch.no_grad():
+            if row is None:
+                grid = self._blocks(state_half.flatten(0, 1)[None], vector_half, None)
+                return grid.view(*state_half.shape[:2], len(vector_half))
+            return self._blocks(state_half, vector_half, row)
+
+    def state_weights(self) -> list[Tensor]:
+        """Return what `state_half` is computed from, besides the states."""
+        return [self.state_layer.weight, self.state_layer.bias, self.joint.weight]
+
+    def vector_weights(self) -> list[Tensor]:
+        """Return what `vector_half` is computed from, besides the vectors."""
+        return [self.vector_layer.weight, self.vector_layer.bias, self.joint.weight, self.joint.bias]
+
+    def _blocks(self, state_half: Tensor, vector_half: Tensor, row: Tensor | None) -> Tensor:
+        """Return [B, G, M], block by block in one reused buffer; without `row`, B is 1."""
+        rows, states, width = state_half.shape
+        asked = len(vector_half) if row is None else row.shape[1]
         most = CPU_ROWS if state_half.device.type == "cpu" else GPU_ROWS
-        high = max(1, min(states, most // max(1, min(vectors, most))))
-        wide = min(vectors, most)
-        logit = state_half.new_empty(states, vectors)
-        buffer = state_half.new_empty(high * wide, width)
+        wide = max(1, min(asked, most))
+        high = max(1, min(states, most // wide))
+        deep = max(1, min(rows, most // (high * wide)))
+        logit = state_half.new_empty(rows, states, asked)
+        buffer = state_half.new_empty(deep * high * wide, width)
         weight = self.output.weight.squeeze(0)
-        for top in range(0, states, high):
-            some = state_half[top : top + high, None]
-            for left in range(0, vectors, wide or 1):
-                others = vector_half[left : left + wide]
-                shape = len(some), len(others)
-                block = buffer[: shape[0] * shape[1]]
-                torch.add(some, others, out=block.view(*shape, width)).relu_()
-                logit[top : top + high, left : left + wide] = torch.mv(block, weight).view(shape)
+        for first in range(0, rows, deep):
+            for left in range(0, asked, wide):
+                if row is None:
+                    others = vector_half[None, None, left : left + wide]
+                else:
+                    others = F.embedding(row[first : first + deep, left : left + wide], vector_half)[:, None]
+                for top in range(0, states, high):
+                    some = state_half[first : first + deep, top : top + high, None]
+                    shape = len(some), some.shape[1], others.shape[2]
+                    block = buffer[: shape[0] * shape[1] * shape[2]]
+                    torch.add(some, others, out=block.view(*shape, width)).relu_()
+                    part = torch.mv(block, weight).view(shape)
+                    logit[first : first + deep, top : top + high, left : left + wide] = part
         return logit.add_(self.output.bias)

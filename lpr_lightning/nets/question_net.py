@@ -1,4 +1,4 @@
-"""A recurrent net over answers to questions, whose state is asked about questions and concepts alike."""
+"""A recurrent net over answers to questions, whose state is asked about questions, concepts and vectors alike."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lpr_lightning.nets.fused_lstm import LiveRows, lookup_lstm
-from lpr_lightning.nets.kept import Kept
+from lpr_lightning.nets.fast_dropout import FastDropout
+from lpr_lightning.nets.fused_lstm import PackedRows, gate_scale, lookup_last, lookup_lstm
+from lpr_lightning.nets.memo import Memo
 from lpr_lightning.nets.question_head import QuestionHead
-from lpr_lightning.nets.question_table import QuestionTable
-from lpr_lightning.types import InteractionBatch, TracerState
+from lpr_lightning.nets.question_table import QuestionTable, Tabulated
+from lpr_lightning.nets.recurrent import layer_weights, recurrent_step, run_padded
+from lpr_lightning.nets.tracer_net import TracerNet
+from lpr_lightning.types import Exercise, InteractionBatch, State
+
+MOST_ANSWERED = 2**25
+"""Numbers of the largest table that holds the products of all questions with both answers (128 MiB of float32)."""
 
 
 class Trace(NamedTuple):
-    """A net's run over whole logs: `hidden` [B, T, H] after each answer; `vectors` [U, D], the distinct vectors of
-    the logs' questions, and `row` [B, T], each answer's among them; the state at the end, (h, c) [B, H] each.
+    """A net's run over whole logs: `hidden` [B, T, H] after each answer, zero under the mask; `vectors` [U, D], the
+    distinct vectors of what the logs ask, and `row` [B, T], each answer's among them.
     """
 
     hidden: Tensor
     vectors: Tensor
     row: Tensor
-    state: tuple[Tensor, Tensor]
 
     def at(self, mask: Tensor, points: int) -> Tensor:
         """Return the hidden states [S, H] at `points` evenly spaced answers of each log, the last one among them."""
@@ -33,70 +38,47 @@ class Trace(NamedTuple):
         return self.hidden[row[place >= 0], place[place >= 0]]
 
 
-class QuestionNet(nn.Module):
+class QuestionNet(TracerNet):
     """LSTM over question vector + answer vector (eq. 11 of ExRec) under a `QuestionHead` (eq. 12).
 
-    Input products are computed for the distinct questions of a batch only; on CPU they are looked up step by step,
-    elsewhere `nn.LSTM` runs over the inputs: the same parameters, the same numbers. For single steps and for mastery,
-    products and halves of all concepts or questions are kept until weights change. State: (h, c), [B, H] each.
+    An exercise is the vector that it brings, else its question's where the question is known, else the mean of its
+    concepts'. Gradients reach the vector from predictions, next states and mastery. Products and halves of whatever
+    is asked are computed once for each distinct exercise; where no weight is trained, they are tabulated for all
+    questions and concepts, and the half of a state is shared by its predictions and its mastery. Logs are run on the
+    CPU by `lookup_lstm`, elsewhere by `nn.LSTM`: the same parameters, the same numbers. State: (h, c), [B, H] each.
 
     Args:
         table: The vectors.
         hidden_size: Width H of the state.
-        head_size: Width of the head's joint layer.
+        head_size: Width U of the head's joint layer.
+        dropout: On the state before the head while training, in [0, 1).
 
     >>> net = QuestionNet(QuestionTable(3, 2, 4), hidden_size=5, head_size=6).eval()
-    >>> with torch.no_grad():
-    ...     state = net.observe_items(net.initial_state(1), torch.tensor([[2]]), torch.tensor([[1.0]]))
-    ...     net.concept_logits(state).shape, net.item_logits(state).shape
-    (torch.Size([1, 2]), torch.Size([1, 3]))
+    >>> asked = Exercise(torch.tensor([[0]]), torch.tensor([2]))
+    >>> state = net.observe(net.initial_state(1), asked, torch.tensor([1.0]))
+    >>> net.predict(state, asked).shape, net.mastery(state).shape, net.item_logits(state).shape
+    (torch.Size([1]), torch.Size([1, 2]), torch.Size([1, 3]))
     """
 
-    def __init__(self, table: QuestionTable, hidden_size: int, head_size: int) -> None:
+    def __init__(self, table: QuestionTable, hidden_size: int, head_size: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.num_concepts, self.hidden_size = table.num_concepts, hidden_size
         self.table = table
-        self.hidden_size = hidden_size
         self.answer = nn.Embedding(2, table.size)
         self.lstm = nn.LSTM(table.size, hidden_size, batch_first=True)
         self.head = QuestionHead(hidden_size, table.size, head_size)
-        self._concept_halves, self._item_halves = Kept(), Kept()
-        self._concept_products, self._item_products = Kept(), Kept()
-
-    def reset_parameters(self) -> None:
-        """Draw all weights anew."""
-        for part in (self.table, self.answer, self.lstm, self.head):
-            part.reset_parameters()
+        self.dropout = FastDropout(dropout)
+        self._products = Tabulated(table, self._product, self._product_weights)
+        self._answered = Tabulated(table, self._answered_product, self._answered_weights)
+        self._scaled_weight = Memo()
+        self._halves = Tabulated(table, self.head.vector_half, self.head.vector_weights)
+        self._state_half = Memo()
 
     @torch.no_grad()
     def copy_weights(self, other: QuestionNet) -> None:
         """Take the values of another net's parameters."""
         for own, its in zip(self.parameters(), other.parameters()):
             own.copy_(its)
-
-    def forward(self, batch: InteractionBatch, with_state: bool = False) -> Trace:
-        """Run over whole logs; what stands under the mask changes nothing. The last state only where it is asked for:
-        without `with_state` it may be zero.
-        """
-        live = LiveRows.of(batch.mask)
-        vectors, packed_row = self.table.find(live.pack(batch.item), live.pack(batch.concept))
-        row, correct = live.unpack(packed_row), live.pack(batch.correct)
-        if vectors.device.type == "cpu":
-            hidden, state = self._by_lookup(vectors, packed_row, correct, live)
-        else:
-            inputs = vectors[row] + self._answers(self.answer.weight, batch.correct)
-            hidden, state = self._by_lstm(inputs, batch.mask, with_state)
-        return Trace(hidden, vectors, row, state)
-
-    def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Return zero states."""
-        zeros = self.answer.weight.new_zeros(batch_size, self.hidden_size)
-        return zeros, zeros
-
-    def next_logits(self, trace: Trace, batch: InteractionBatch, hidden: Tensor | None = None) -> Tensor:
-        """Return the logits of all next answers in row order; from states `hidden` [S, H] of theirs, where given."""
-        following = batch.mask[:, 1:]
-        half = self.head.state_half(trace.hidden[:, :-1][following] if hidden is None else hidden)
-        return self.head.pairs(half, self.head.vector_half(trace.vectors), trace.row[:, 1:][following])
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the weights by what they are for: memory, head, concepts' base, questions' own vectors, queries."""
@@ -109,54 +91,79 @@ class QuestionNet(nn.Module):
         }
         return {name: [one for one in weights if one is not None] for name, weights in found.items()}
 
-    def observe_items(self, state: TracerState, item: Tensor, correct: Tensor) -> TracerState:
-        """Return the states [B * A, H] after each of A possible answers to questions [B, A]."""
-        if torch.is_grad_enabled():
-            return self._advance(state, self._products(self.table.items(item)), correct)
-        products = self._item_products(self._input_weights(), lambda: self._products(self.table.all_items()))
-        return self._advance(state, F.embedding(item, products), correct)
+    def initial_state(self, batch_size: int) -> State:
+        """Return zero states."""
+        zeros = self.answer.weight.new_zeros(batch_size, self.hidden_size)
+        return zeros, zeros
 
-    def observe_concepts(self, state: TracerState, concept: Tensor, correct: Tensor) -> TracerState:
-        """Return the states [B * A, H] after each of A possible answers [B, A, C]; several concepts count as their
-        mean, -1 is left out.
-        """
-        products = self._concept_products(self._input_weights(), lambda: self._products(self.table.concepts()))
-        if concept.shape[-1] == 1 and bool((concept >= 0).all()):
-            return self._advance(state, F.embedding(concept[..., 0], products), correct)
-        known = (concept >= 0)[..., None]
-        rows = (F.embedding(concept.clamp_min(0), products) * known).sum(-2)
-        return self._advance(state, rows / known.sum(-2).clamp_min(1), correct)
+    def encode(self, history: InteractionBatch) -> State:
+        """Return the state after whole right-padded histories."""
+        if self.answer.weight.device.type != "cpu":
+            inputs = self.table.vectors(Exercise(history.concept, history.item))
+            inputs = inputs + self._answers(self.answer.weight, history.correct)
+            return tuple(part[:, 0] for part in run_padded(self.lstm, inputs, history.mask)[1])
+        packed = PackedRows.of(history.mask)
+        asked, correct = Exercise(packed.pack(history.concept), packed.pack(history.item)), packed.pack(history.correct)
+        start = self.initial_state(len(packed.order))
+        if self._tabulates(correct):
+            return tuple(part[packed.back] for part in self._looked_up(start, asked, correct, packed.batch_sizes))
+        rows, index = self._products.find(asked)
+        if len(rows) > len(index):
+            distinct, index = torch.unique(index, return_inverse=True)
+            rows = rows[distinct]
+        return self._run(rows, index, correct, packed)[1]
 
-    def concept_logits(self, state: TracerState) -> Tensor:
-        """Return the logits of all concepts, [B, N]."""
-        return self.head.grid(self.head.state_half(state[0]), self.concept_halves())
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after one answer each, or after each of A possible answers; see `protocols.Tracer`."""
+        if asked.item.dim() == 1 and self._tabulates(correct):
+            return self._looked_up(state, asked, correct, [len(correct)])
+        rows, index = self._products.find(asked.candidates())
+        weights = layer_weights(self.lstm)
+        answers = self._answers(F.linear(self.answer.weight, weights.weight_ih), correct.reshape(index.shape))
+        new = recurrent_step(state, F.embedding(index, rows) + answers, weights)
+        return tuple(part.flatten(0, 1) for part in new)
 
-    def item_logits(self, state: TracerState) -> Tensor:
+    def predict(self, state: State, asked: Exercise) -> Tensor:
+        """Return the success probability of answers, [B] or [B, A]."""
+        rows, index = self._halves.find(asked.candidates())
+        return self.head.logits(self._half(state)[:, None], rows, index).sigmoid().view(asked.shape)
+
+    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
+        """Return the success probability of every concept [B, N], or of the concepts [B, M] only, [B * G, M]."""
+        half, concepts = self._half(state), self._halves.concepts()[:-1]
+        if concept is None:
+            return self.head.logits(half[None], concepts)[0].sigmoid()
+        groups = half.view(len(concept), len(half) // max(len(concept), 1), half.shape[1])
+        return self.head.logits(groups, concepts, concept).flatten(0, 1).sigmoid()
+
+    def item_logits(self, state: State) -> Tensor:
         """Return the logits of all questions, [B, Q]."""
-        return self.head.grid(self.head.state_half(state[0]), self.item_halves())
+        return self.head.logits(self._half(state)[None], self._halves.items()[:-1])[0]
 
-    def concept_halves(self) -> Tensor:
-        """Return what the concepts bring to the head's joint layer, [N, U]."""
-        weights = [*self.table.weights(), *self.head.parameters()]
-        return self._concept_halves(weights, lambda: self.head.vector_half(self.table.concepts()))
+    def trace(self, batch: InteractionBatch) -> Trace:
+        """Run over whole logs; what stands under the mask changes nothing."""
+        packed = PackedRows.of(batch.mask)
+        asked, index = self.table.distinct(Exercise(packed.pack(batch.concept), packed.pack(batch.item)))
+        vectors, row = self.table.vectors(asked), packed.unpack(index)
+        if vectors.device.type == "cpu":
+            hidden = packed.unpack(self._run(self._product(vectors), index, packed.pack(batch.correct), packed)[0])
+        elif not len(index):
+            hidden = vectors.new_zeros(*batch.mask.shape, self.hidden_size)
+        else:
+            hidden = self.lstm(vectors[row] + self._answers(self.answer.weight, batch.correct))[0]
+            hidden = hidden * batch.mask[..., None]
+        return Trace(hidden, vectors, row)
 
-    def item_halves(self) -> Tensor:
-        """Return what the questions bring to the head's joint layer, [Q, U]."""
-        weights = [*self.table.weights(), *self.head.parameters()]
-        return self._item_halves(weights, lambda: self.head.vector_half(self.table.all_items()))
+    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+        """Return the logits [R] of all real next answers, and each one's place in the flattened answers 1 … T - 1."""
+        return self.trace_logits(self.trace(batch), batch)
 
-    def concept_pairs(self, state: TracerState, concept: Tensor) -> Tensor:
-        """Return the logits [B, C] of concepts [B, C], one learner's in each row; concepts of -1 count as 0."""
-        half = self.head.state_half(state[0]).repeat_interleave(concept.shape[1], 0)
-        return self.head.pairs(half, self.concept_halves(), concept.clamp_min(0).flatten()).view(concept.shape)
-
-    def item_pairs(self, state: TracerState, item: Tensor) -> Tensor:
-        """Return the logits [B] of questions [B]."""
-        half = self.head.state_half(state[0])
-        if torch.is_grad_enabled():
-            own_half = self.head.vector_half(self.table.items(item))
-            return self.head.pairs(half, own_half, torch.arange(len(item), device=item.device))
-        return self.head.pairs(half, self.item_halves(), item)
+    def trace_logits(self, trace: Trace, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+        """Return the same from the trace of the batch."""
+        following = batch.mask[:, 1:]
+        half = self.head.state_half(self.dropout(trace.hidden[:, :-1][following]))
+        place = following.flatten().nonzero().squeeze(1)
+        return self.head.pairs(half, self.head.vector_half(trace.vectors), trace.row[:, 1:][following]), place
 
     @torch.no_grad()
     def group_success(self, hidden: Tensor, group: Tensor, questions: Tensor | None) -> Tensor:
@@ -167,65 +174,69 @@ class QuestionNet(nn.Module):
             group: Group asked about in each state.
             questions: The questions that stand for each group, [G, K]; None takes all of each group.
         """
-        half, items = self.head.state_half(hidden), self.item_halves()
+        half, items, order = self.head.state_half(hidden), self._halves.items(), group.argsort()
         success = hidden.new_empty(len(hidden))
+        if questions is not None:
+            logit = self.head.logits(half[order, None], items, questions[group[order]])
+            success[order] = logit.sigmoid().mean(2)[:, 0]
+            return success
         sizes = torch.bincount(group, minlength=len(self.table.count)).tolist()
-        for number, states in enumerate(torch.split(group.argsort(), sizes)):
+        for number, states in enumerate(torch.split(order, sizes)):
             if len(states):
-                chosen = self.table.questions_of(number) if questions is None else questions[number]
-                success[states] = self.head.grid(half[states], items[chosen]).sigmoid().mean(1)
+                logit = self.head.logits(half[states][None], items[self.table.questions_of(number)])
+                success[states] = logit[0].sigmoid().mean(1)
         return success
 
-    def _by_lookup(
-        self, vectors: Tensor, row: Tensor, correct: Tensor, live: LiveRows
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return hidden states [B, T, H] and the last states of live rows."""
-        start = self.initial_state(len(live.order))
-        if not len(row):
-            return start[0][:, None].expand(-1, live.steps, -1), start
-        products, answers = self._products(vectors), F.linear(self.answer.weight, self._weight("weight_ih"))
+    def _run(self, rows: Tensor, index: Tensor, correct: Tensor, packed: PackedRows) -> tuple[Tensor, State]:
+        """Return hidden states [S, H] from the question products `rows[index]`, and the states [B, H] at the end."""
+        start = self.initial_state(len(packed.order))
+        if not len(index):
+            return start[0].new_zeros(0, self.hidden_size), start
+        weights = layer_weights(self.lstm)
+        answers = F.linear(self.answer.weight, weights.weight_ih, weights.bias)
         more: tuple[Tensor, Tensor | None] = answers, (correct > 0.5).long()
-        if not bool(((correct == 0) | (correct == 1)).all()):
+        if correct.requires_grad or not bool(((correct == 0) | (correct == 1)).all()):
             more = self._answers(answers, correct), None
-        weight = self._weight("weight_hh")
-        hidden, last, cell = lookup_lstm(products, row, weight, live.batch_sizes, *start, more=[more])
-        return live.unpack(hidden), (last[live.back], cell[live.back])
+        hidden, last, cell = lookup_lstm(rows, index, weights.weight_hh, packed.batch_sizes, start[0], start[1], [more])
+        return hidden, (last[packed.back], cell[packed.back])
 
-    def _by_lstm(self, inputs: Tensor, mask: Tensor, with_state: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return the same by `nn.LSTM` over inputs [B, T, D]; last states, which need packing, only where asked."""
-        start = self.initial_state(len(mask))
-        if not mask.shape[1]:
-            return inputs.new_zeros(len(mask), 0, self.hidden_size), start
-        if not with_state:
-            return self.lstm(inputs)[0], start
-        lengths = mask.sum(1)
-        packed = nn.utils.rnn.pack_padded_sequence(
-            inputs, lengths.clamp_min(1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        output, (last, cell) = self.lstm(packed)
-        hidden, _ = nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=mask.shape[1])
-        going = (lengths > 0)[:, None]
-        return hidden, (torch.where(going, last[0], 0.0), torch.where(going, cell[0], 0.0))
+    def _tabulates(self, correct: Tensor) -> bool:
+        """Return whether products of both answers are looked up: answers of 0 or 1, no gradients, moderate memory."""
+        numbers = 8 * self.hidden_size * (self.table.num_items + 1)
+        if torch.is_grad_enabled() or correct.device.type != "cpu" or numbers > MOST_ANSWERED:
+            return False
+        return bool(((correct == 0) | (correct == 1)).all())
 
-    def _advance(self, state: TracerState, products: Tensor, correct: Tensor) -> TracerState:
-        """Return the states [B * A, H] that question products [B, A, 4H] and answers [B, A] lead to."""
-        gates = products + self._answers(F.linear(self.answer.weight, self._weight("weight_ih")), correct)
-        gates = gates + F.linear(state[0], self._weight("weight_hh"))[:, None]
-        entry, forget, candidate, output = gates.chunk(4, -1)
-        cell = forget.sigmoid() * state[1][:, None] + entry.sigmoid() * candidate.tanh()
-        hidden = output.sigmoid() * cell.tanh()
-        return hidden.flatten(0, 1), cell.flatten(0, 1)
+    def _looked_up(self, state: State, asked: Exercise, correct: Tensor, batch_sizes: list[int]) -> State:
+        """Return the states [B, H] after answers of 0 or 1, packed in `batch_sizes`, [S]."""
+        if not len(correct):
+            return state
+        rows, index = self._answered.find(asked)
+        weight = layer_weights(self.lstm).weight_hh
+        scaled = self._scaled_weight([weight], lambda: weight * gate_scale(weight)[:, None])
+        products = rows.view(2 * len(rows), len(scaled))
+        return lookup_last(products, 2 * index + correct.long(), scaled, batch_sizes, state[0], state[1])
 
-    def _products(self, vectors: Tensor) -> Tensor:
-        """Return what vectors [..., D] bring to the gates, biases included."""
-        return F.linear(vectors, self._weight("weight_ih"), self._weight("bias_ih") + self._weight("bias_hh"))
+    def _answered_product(self, vectors: Tensor) -> Tensor:
+        """Return what vectors [..., D] bring to the gates with either answer, bias and scale included, [..., 8H]."""
+        weights = layer_weights(self.lstm)
+        answers = F.linear(self.answer.weight, weights.weight_ih, weights.bias)
+        both = F.linear(vectors, weights.weight_ih)[..., None, :] + answers
+        return both.mul_(gate_scale(weights.weight_hh)).flatten(-2)
 
-    def _input_weights(self) -> list[Tensor]:
-        return [*self.table.weights(), *(self._weight(name) for name in ("weight_ih", "bias_ih", "bias_hh"))]
+    def _answered_weights(self) -> list[Tensor]:
+        weights = layer_weights(self.lstm)
+        return [weights.weight_ih, weights.bias_ih, weights.bias_hh, self.answer.weight]
 
-    def _weight(self, name: str) -> Tensor:
-        weight: Tensor = getattr(self.lstm, f"{name}_l0")
-        return weight
+    def _half(self, state: State) -> Tensor:
+        return self._state_half([state[0], *self.head.state_weights()], lambda: self.head.state_half(state[0]))
+
+    def _product(self, vectors: Tensor) -> Tensor:
+        """Return what vectors [..., D] bring to the gates."""
+        return F.linear(vectors, layer_weights(self.lstm).weight_ih)
+
+    def _product_weights(self) -> list[Tensor]:
+        return [layer_weights(self.lstm).weight_ih]
 
     @staticmethod
     def _answers(table: Tensor, correct: Tensor) -> Tensor:

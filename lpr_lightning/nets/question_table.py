@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lpr_lightning.draws import Draws
 from lpr_lightning.functional.calibration import mean_over_questions
-from lpr_lightning.nets.kept import Kept
-from lpr_lightning.types import PAD
+from lpr_lightning.nets.concept_rows import concept_sets, mean_rows
+from lpr_lightning.nets.memo import Memo
+from lpr_lightning.types import PAD, Exercise
 
 _SIZED_BY_DATA = ("item_concepts", "question", "offsets")
 
@@ -19,10 +22,9 @@ class QuestionTable(nn.Module):
     """Question vectors [Q, D] and concept vectors [N, D], with the map between questions and concepts in buffers.
 
     Questions have vectors given once and for all (`given_items`), or learned by id: a vector of their own plus the
-    mean of their concepts' base vectors. The own vector begins at zero, so that a question without answers is
-    what its concepts are. Concepts have
-    given vectors (`given_concepts`), or the mean of their questions' vectors (the base vector where they have no
-    question); on top of either, `learned_queries` adds a learned shift that begins at zero.
+    mean of their concepts' base vectors. The own vector begins at zero, so that a question without answers is what
+    its concepts are. Concepts have given vectors (`given_concepts`), or the mean of their questions' vectors (the base
+    vector where they have no question); on top of either, `learned_queries` adds a learned shift that begins at zero.
 
     The map comes by `attach`; until then no question has a concept. State dicts carry it and fit tables of any map.
 
@@ -67,19 +69,10 @@ class QuestionTable(nn.Module):
         self.register_buffer("offsets", torch.zeros(num_concepts + 1, dtype=torch.int64))
         self.register_buffer("item_vectors", torch.zeros(num_items, size) if given_items else None)
         self.register_buffer("concept_vectors", torch.zeros(num_concepts, size) if given_concepts else None)
-        self.own = None if given_items else nn.Parameter(torch.empty(num_items, size))
-        self.base = None if given_items else nn.Parameter(torch.empty(num_concepts, size))
+        self.own = None if given_items else nn.Parameter(torch.zeros(num_items, size))
+        self.base = None if given_items else nn.Parameter(torch.randn(num_concepts, size))
         self.shift = nn.Parameter(torch.zeros(num_concepts, size)) if learned_queries else None
-        self._mean = Kept()
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the learned vectors anew."""
-        if self.own is not None and self.base is not None:
-            nn.init.zeros_(self.own)
-            nn.init.normal_(self.base)
-        if self.shift is not None:
-            nn.init.zeros_(self.shift)
+        self._mean = Memo()
 
     @property
     def connected(self) -> bool:
@@ -123,13 +116,13 @@ class QuestionTable(nn.Module):
     def share(self, other: QuestionTable) -> None:
         """Take the map and the given vectors of `other`, without a copy; they are then left out of the state dict."""
         for name in (*_SIZED_BY_DATA, "group", "item_vectors", "concept_vectors"):
-            self.register_buffer(name, getattr(other, name), persistent=False)
+            self.register_buffer(name, other._buffers[name], persistent=False)
 
     def items(self, item: Tensor) -> Tensor:
         """Return the vectors [..., D] of questions [...]."""
         if self.own is None or self.base is None:
             return F.embedding(item, _present(self.item_vectors))
-        return F.embedding(item, self.own) + _mean_rows(self.base, self.item_concepts[item])
+        return F.embedding(item, self.own) + mean_rows(self.base, self.item_concepts[item])
 
     def all_items(self) -> Tensor:
         """Return the vectors of all questions, [Q, D]."""
@@ -149,20 +142,40 @@ class QuestionTable(nn.Module):
         found = [self.own, self.base, self.item_vectors, self.concept_vectors, self.item_concepts]
         return [one for one in (*found, self.shift if shift else None) if one is not None]
 
-    def find(self, item: Tensor, concept: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the distinct vectors [U, D] of answers and each answer's row among them, [S].
+    def knows(self, item: Tensor) -> Tensor:
+        """Return whether items [...] are questions of the table, bool."""
+        return (item >= 0) & (item < self.num_items)
 
-        An answer `item` [S] of -1 (a log without questions) counts as one to its concepts [S, C].
+    def vectors(self, asked: Exercise) -> Tensor:
+        """Return the vectors [..., D] of exercises: their own, else the question's, else the mean of the concepts'.
+
+        Where nothing is asked it is zero.
         """
-        strange = item < 0
-        if not bool(strange.any()):
-            distinct, row = torch.unique(item, return_inverse=True)
-            return self.items(distinct), row
-        distinct, known_row = torch.unique(item[~strange], return_inverse=True)
-        several, strange_row = torch.unique(concept[strange], dim=0, return_inverse=True)
-        row = torch.empty_like(item)
-        row[~strange], row[strange] = known_row, strange_row + len(distinct)
-        return torch.cat([self.items(distinct), _mean_rows(self.concepts(), several)]), row
+        if asked.vector is not None:
+            return asked.vector
+        known = self.knows(asked.item)
+        if bool(known.all()):
+            return self.items(asked.item)
+        vectors = mean_rows(self.concepts(), asked.concept)
+        if not bool(known.any()):
+            return vectors
+        return torch.where(known[..., None], self.items(torch.where(known, asked.item, 0)), vectors)
+
+    def distinct(self, asked: Exercise) -> tuple[Exercise, Tensor]:
+        """Return the distinct ones [U] of exercises without vectors, and where each lies among them, like `asked`."""
+        item, concept = asked.item.flatten(), asked.concept.flatten(0, -2)
+        known = self.knows(item)
+        distinct, row = torch.unique(item[known], return_inverse=True)
+        if bool(known.all()):
+            none = torch.full((len(distinct), 1), PAD, device=item.device)
+            return Exercise(none, distinct), row.view(asked.shape)
+        sets, place = concept_sets(concept[~known], self.num_concepts)
+        index = torch.empty_like(item)
+        index[known] = row
+        index[~known] = len(distinct) + (torch.arange(len(sets), device=item.device) if place is None else place)
+        none = torch.full((len(distinct), sets.shape[1]), PAD, device=item.device)
+        items = torch.cat([distinct, torch.full_like(sets[:, 0], PAD)])
+        return Exercise(torch.cat([none, sets]), items), index.view(asked.shape)
 
     @property
     def known(self) -> Tensor:
@@ -191,33 +204,44 @@ class QuestionTable(nn.Module):
         """Return the questions of a group."""
         return self.question[int(self.offsets[group]) : int(self.offsets[group + 1])]
 
-    def sample(self, count: int, with_replacement: bool, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, draws: Draws, count: int, with_replacement: bool) -> Tensor:
         """Return `count` random questions of every group, [G, count] int64; -1 for groups without questions.
 
         Without replacement no group with questions may have fewer than `count`.
+
+        Args:
+            draws: One row for each group.
+            count: Questions of a group.
+            with_replacement: Whether a question may be drawn twice.
         """
         size = self.count
         if with_replacement:
-            place = torch.rand(len(size), count, generator=generator, device=size.device) * size[:, None]
-            place = place.long().minimum((size[:, None] - 1).clamp_min(0))
+            place = draws.integers(size.clamp_min(1)[:, None], count)
         else:
             widest = max(int(size.max()), count)
-            key = torch.rand(len(size), widest, generator=generator, device=size.device)
+            key = draws.uniform(widest)
             key = key.masked_fill(torch.arange(widest, device=size.device) >= size[:, None], 2.0)
             place = key.topk(count, 1, largest=False).indices
         last = max(len(self.question) - 1, 0)
         drawn = self.question[(self.offsets[:-1, None] + place).clamp_max(last)]
         return drawn.masked_fill(size[:, None] == 0, PAD)
 
-    def draw(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Return `count` concepts: a group with questions at random, then one of its concepts at random."""
-        known = self.count > 0
+    def draw(self, draws: Draws, mask: Tensor) -> Tensor:
+        """Return a concept for each real answer: a group with questions at random, then one of its concepts.
+
+        Args:
+            draws: One row for each learner.
+            mask: True on real answers, [B, T]; R of them.
+
+        Returns:
+            Concepts [R] in the order of `mask.nonzero()`.
+        """
         order = self.group.argsort(stable=True)
-        members = torch.bincount(self.group, minlength=len(known))
-        first = members.cumsum(0) - members
-        group = known.nonzero().squeeze(1)
-        group = group[torch.randint(len(group), (count,), generator=generator, device=group.device)]
-        place = torch.rand(count, generator=generator, device=group.device) * members[group]
+        members = torch.bincount(self.group, minlength=len(self.count))
+        first, steps = members.cumsum(0) - members, mask.shape[1]
+        known = (self.count > 0).nonzero().squeeze(1)
+        group = known[draws.at(0).integers(len(known), steps)][mask]
+        place = draws.at(1).uniform(steps)[mask].double() * members[group]
         return order[first[group] + place.long().minimum(members[group] - 1)]
 
     def _mean_of_questions(self) -> Tensor:
@@ -229,23 +253,70 @@ class QuestionTable(nn.Module):
         size = torch.bincount(concept, minlength=self.num_concepts)[:, None]
         return torch.where(size > 0, total / size.clamp_min(1), 0.0 if self.base is None else self.base)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
         """Make room for the map that is loaded."""
         for name in _SIZED_BY_DATA:
-            loaded, present = state_dict.get(prefix + name), getattr(self, name)
-            if loaded is not None and loaded.shape != present.shape:
-                setattr(self, name, present.new_empty(loaded.shape))
+            loaded, present = state_dict.get(prefix + name), self._buffers[name]
+            if loaded is not None and present is not None and loaded.shape != present.shape:
+                self._buffers[name] = present.new_empty(loaded.shape)
         super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+class Tabulated:
+    """A function of vectors, tabulated for all questions and all concepts of a table where nothing is trained.
+
+    Each table ends with a row for what has no vector: exercises that ask nothing.
+
+    Args:
+        table: The vectors.
+        function: Takes vectors [..., D] to [..., U].
+        weights: Returns what else `function` is computed from.
+
+    >>> table = QuestionTable(3, 2, size=4).requires_grad_(False)
+    >>> doubled = Tabulated(table, lambda vector: 2 * vector, list)
+    >>> rows, index = doubled.find(Exercise.of_concepts(torch.tensor([[1, 0]])))
+    >>> rows.shape, index
+    (torch.Size([3, 4]), tensor([[1, 0]]))
+    """
+
+    def __init__(
+        self, table: QuestionTable, function: Callable[[Tensor], Tensor], weights: Callable[[], list[Tensor]]
+    ) -> None:
+        self.table, self.function, self.weights = table, function, weights
+        self._items, self._concepts = Memo(), Memo()
+
+    def find(self, asked: Exercise) -> tuple[Tensor, Tensor]:
+        """Return rows [V, U] of the function's values, and which of them belongs to each exercise, like `asked`."""
+        if asked.vector is not None:
+            rows = self.function(asked.vector.flatten(0, -2))
+            return rows, torch.arange(len(rows), device=rows.device).view(asked.shape)
+        if not (torch.is_grad_enabled() and any(one.requires_grad for one in self._sources())):
+            known, used = self.table.knows(asked.item), (asked.concept >= 0).sum(-1)
+            if not bool(known.any()):
+                if asked.concept.shape[-1] == 1 or not bool((used > 1).any()):
+                    concept = asked.concept.amax(-1)
+                    return self.concepts(), torch.where(concept < 0, self.table.num_concepts, concept)
+            elif bool((known | (used == 0)).all()):
+                return self.items(), torch.where(known, asked.item, self.table.num_items)
+        distinct, index = self.table.distinct(asked)
+        return self.function(self.table.vectors(distinct)), index
+
+    def concepts(self) -> Tensor:
+        """Return the values of all concepts and of nothing, [N + 1, U]."""
+        return self._concepts(self._sources(), lambda: self._with_nothing(self.table.concepts()))
+
+    def items(self) -> Tensor:
+        """Return the values of all questions and of nothing, [Q + 1, U]."""
+        return self._items(self._sources(), lambda: self._with_nothing(self.table.all_items()))
+
+    def _sources(self) -> list[Tensor]:
+        return [*self.table.weights(), *self.weights()]
+
+    def _with_nothing(self, vectors: Tensor) -> Tensor:
+        return self.function(torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])]))
 
 
 def _present(vectors: Tensor | None) -> Tensor:
     if vectors is None:
         raise RuntimeError("the table holds no given vectors")
     return vectors
-
-
-def _mean_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Return the mean of `table`'s rows at `index` [..., C]; -1 is left out."""
-    known = index >= 0
-    rows = F.embedding(index.clamp_min(0), table) * known[..., None]
-    return rows.sum(-2) / known.sum(-1, keepdim=True).clamp_min(1)

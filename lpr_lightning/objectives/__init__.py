@@ -1,12 +1,11 @@
-"""Objectives score roll-outs; advantages turn the scores of a group of paths into what the policy learns from."""
+"""Objectives score rollouts; advantages turn the scores of a group of paths into what the policy learns from."""
 
 from __future__ import annotations
 
 from lpr_lightning.objectives.advantages import Advantage, EpsilonIndicator, ScalarSum
 from lpr_lightning.objectives.base import Objective
-from lpr_lightning.objectives.group_diversity import GroupDiversity
-from lpr_lightning.objectives.learning_effect import LearningEffect, SoftGain
-from lpr_lightning.objectives.length_reward import LengthReward
+from lpr_lightning.objectives.collection import Objectives
+from lpr_lightning.objectives.path_objectives import GroupDiversity, LearningEffect, LengthReward, SoftGain
 from lpr_lightning.objectives.zpd_alignment import ZPDAlignment
 
 __all__ = [
@@ -16,6 +15,7 @@ __all__ = [
     "LearningEffect",
     "LengthReward",
     "Objective",
+    "Objectives",
     "ScalarSum",
     "SoftGain",
     "ZPDAlignment",

@@ -11,7 +11,7 @@ from lpr_lightning.types import Interactions, Rollout
 
 
 class Objective(HyperparametersMixin, nn.Module, ABC):
-    """Scores the paths of a roll-out; larger is better.
+    """Scores the paths of a rollout; larger is better.
 
     Whatever is fitted lives in buffers, so that it travels with the checkpoint. A subclass begins its constructor with
 
@@ -20,7 +20,7 @@ class Objective(HyperparametersMixin, nn.Module, ABC):
     """
 
     name: str
-    """Under this name the objective is logged."""
+    """Under this name it is logged, scaled and weighted."""
 
     def configure(self, num_concepts: int) -> None:
         """Register the buffers whose size depends on the number of concepts; called once, before anything else."""

@@ -1,13 +1,13 @@
-"""Whether the steps of a path are as hard as the learner can bear."""
+"""Whether the difficulty of a path suits the learner."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import checked, checked_positive
 from lpr_lightning.functional.learning_effect import learning_effect
-from lpr_lightning.functional.zpd import ZPDBands, concept_difficulty, estimate_zpd, zpd_alignment
+from lpr_lightning.functional.zpd import ZPDBands, concept_difficulty, estimate_zpd, step_difficulty, zpd_alignment
 from lpr_lightning.hparams import arguments
 from lpr_lightning.objectives.base import Objective
 from lpr_lightning.types import Interactions, Rollout
@@ -16,9 +16,10 @@ from lpr_lightning.types import Interactions, Rollout
 class ZPDAlignment(Objective):
     """S_ZPD of IB-GRPO (arXiv 2601.14686), eq. 2.
 
-    The difficulty of a concept is its error rate among training learners (`fit`), centre and width of the band come
-    from paths that taught training learners much (`fit_paths`), by proficiency: the mean mastery of all concepts
-    before the path. Until fitted, all concepts are of difficulty 0.5 and every path lies at the centre.
+    The difficulty of a concept is its error rate among training learners (`fit`), that of a step the mean over its
+    concepts; steps without a concept do not count. Centre and width of the band come from paths that taught training
+    learners much (`fit_paths`), by proficiency: the mean mastery of all concepts before the path. Until fitted, all
+    concepts are of difficulty 0.5 and every path lies at the centre.
 
     Differs from the paper: see `concept_difficulty` and `estimate_zpd` for what it leaves open.
 
@@ -57,13 +58,10 @@ class ZPDAlignment(Objective):
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
         for argument, value in (("bins", bins), ("min_paths", min_paths)):
-            if value < 1:
-                raise SettingError(argument, value, "a whole number from 1 on")
+            checked(argument, value, 1)
         for argument, number in (("width_floor", width_floor), ("width_fallback", width_fallback)):
-            if not number > 0:
-                raise SettingError(argument, number, "a number above 0")
-        if not smoothing >= 0:
-            raise SettingError("smoothing", smoothing, "a number from 0 on")
+            checked_positive(argument, number)
+        checked("smoothing", smoothing, 0.0)
         self.bins, self.threshold, self.min_paths = bins, threshold, min_paths
         self.smoothing, self.width_floor, self.width_fallback = smoothing, width_floor, width_fallback
         self.register_buffer("edges", torch.full((bins - 1,), 0.5))
@@ -76,7 +74,7 @@ class ZPDAlignment(Objective):
         return ZPDBands(self.edges, self.centre, self.width)
 
     def configure(self, num_concepts: int) -> None:
-        """Make room for the difficulty of each concept."""
+        """Register the difficulty of each concept."""
         self.register_buffer("difficulty", torch.full((num_concepts,), 0.5, device=self.centre.device))
 
     @torch.no_grad()
@@ -88,18 +86,19 @@ class ZPDAlignment(Objective):
     def fit_paths(self, rollout: Rollout) -> None:
         """Take the bands from paths of training learners; call `fit` first."""
         bands = estimate_zpd(
-            rollout.path,
+            *self._steps(rollout),
             learning_effect(rollout.score_before, rollout.score_after, rollout.score_max),
             self.proficiency(rollout),
-            self.difficulty.to(rollout.path.device),
             bins=self.bins,
             threshold=self.threshold,
             min_paths=self.min_paths,
             width_floor=self.width_floor,
             width_fallback=self.width_fallback,
+            centre_fallback=float(self.difficulty.mean()),
         )
-        for name, value in bands._asdict().items():
-            getattr(self, name).copy_(value)
+        self.edges.copy_(bands.edges)
+        self.centre.copy_(bands.centre)
+        self.width.copy_(bands.width)
 
     @staticmethod
     def proficiency(rollout: Rollout) -> Tensor:
@@ -109,4 +108,9 @@ class ZPDAlignment(Objective):
     def forward(self, rollout: Rollout) -> Tensor:
         """Return S_ZPD, [B] in [0, 1]."""
         centre, width = self.bands.at(self.proficiency(rollout))
-        return zpd_alignment(rollout.path, self.difficulty, centre, width)
+        return zpd_alignment(*self._steps(rollout), centre, width)
+
+    def _steps(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Return the difficulty of each step, and where it counts, both [B, L]."""
+        difficulty, known = step_difficulty(rollout.concept, self.difficulty.to(rollout.concept.device))
+        return difficulty, known & rollout.mask

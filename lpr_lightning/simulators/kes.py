@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 
+from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
-from lpr_lightning.hparams import arguments, built
-from lpr_lightning.simulators.rollout import repeat_state
-from lpr_lightning.types import KnowledgeTracer, PathRequest, SimulatorState
+from lpr_lightning.hparams import arguments, built, load_module
+from lpr_lightning.protocols import Tracer
+from lpr_lightning.simulators.actions import ActionSet, ConceptActions
+from lpr_lightning.types import Exercise, PathRequest, State, keep_rows, repeat_rows
+
+Response = Literal["threshold", "bernoulli", "soft"]
 
 
 class KESSimulator(HyperparametersMixin, nn.Module):
@@ -20,43 +25,48 @@ class KESSimulator(HyperparametersMixin, nn.Module):
     Differs from the public implementations:
     1. The state is carried from step to step; no prefix is ever run again.
     2. Learners start from the tracer's zero state (one public version draws it at random).
-    3. Random answers come from the simulator's own generator.
+    3. Random answers are drawn for each learner from `Draws`, so that they do not depend on the batch.
+
+    Gradients flow through `predict` and `practise` to an exercise's vector and to soft answers, which a model-based
+    critic needs; the tracer's weights get none.
 
     Args:
-        tracer: The tracer that is the learner; it is frozen and kept in evaluation mode.
+        tracer: the tracer that is the learner, frozen and in evaluation mode: a module with the calls of
+            `protocols.Tracer`, or the path of a checkpoint of one. On the command line also the path of a
+            configuration, which is fitted first on the data of the run. A module that records no hyperparameters is
+            named by its class in caches, and must be given again when a checkpoint is loaded.
         response: `threshold`: right where the predicted probability reaches `threshold` (GEHRL, DLPR);
             `bernoulli`: drawn with that probability; `soft`: the probability itself is fed back (SRC).
-        threshold: For answers and hard exams, in (0, 1). 0.5 in DLPR, 0.75 in GEHRL.
-        exam: `hard`: number of targets whose mastery reaches the threshold; `soft`: their summed mastery.
-        early_stop: End a path once every target is mastered.
+        threshold: for answers, in (0, 1). 0.5 in DLPR, 0.75 in GEHRL.
+        actions: what may be recommended; default the tracer's concepts.
 
     Raises:
-        SettingError: If `threshold` is outside (0, 1) or `tracer` is not a KnowledgeTracer.
+        SettingError: `threshold` or `response` is out of range, or `tracer` lacks calls of a tracer.
+        MissingFileError: the checkpoint is not there.
     """
 
     def __init__(
         self,
-        tracer: nn.Module,
-        response: Literal["threshold", "bernoulli", "soft"] = "threshold",
+        tracer: nn.Module | str,
+        response: Response = "threshold",
         threshold: float = 0.5,
-        exam: Literal["hard", "soft"] = "hard",
-        early_stop: bool = False,
+        actions: ActionSet | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(tracer := built(tracer), KnowledgeTracer):
-            raise SettingError("tracer", type(tracer).__name__, "a KnowledgeTracer", "see lpr_lightning/types.py")
+        tracer = load_module(tracer) if isinstance(tracer, str) else built(tracer, nn.Module) or tracer
+        actions = built(actions, ActionSet)
+        if not isinstance(tracer, Tracer) or not isinstance(tracer, nn.Module):
+            advice = "it needs the calls of lpr_lightning.protocols.Tracer"
+            raise SettingError("tracer", type(tracer).__name__, "a tracer that is a module", advice)
         self.save_hyperparameters(arguments(locals()), logger=False)
         if not 0 < threshold < 1:
             raise SettingError("threshold", threshold, "a number between 0 and 1", "0.5 and 0.75 are in use")
         if response not in ("threshold", "bernoulli", "soft"):
             raise SettingError("response", response, "threshold, bernoulli or soft")
-        if exam not in ("hard", "soft"):
-            raise SettingError("exam", exam, "hard or soft")
-        self.tracer: Any = tracer
-        self.response, self.threshold, self.exam_kind, self.early_stop = response, threshold, exam, early_stop
+        self.tracer = tracer
+        self.response, self.threshold = response, threshold
         self.num_concepts: int = tracer.num_concepts
-        self._generators: dict[torch.device, torch.Generator] = {}
-        self._seed = 0
+        self.action_set: ActionSet = actions or ConceptActions(tracer.num_concepts)
         self.requires_grad_(False)
         self.eval()
 
@@ -64,89 +74,61 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         """Stay in evaluation mode whatever the module around it does: a learner has no dropout."""
         return super().train(False)
 
-    def seed(self, seed: int) -> None:
-        """Restart the random answers (only `response="bernoulli"` draws any)."""
-        self._seed = seed
-        self._generators = {}
+    @property
+    def actions(self) -> ActionSet:
+        """What may be recommended (a property, since protocols overlook submodules from Python 3.12 on)."""
+        return self.action_set
 
-    @torch.no_grad()
-    def start(self, request: PathRequest) -> SimulatorState:
-        """Return the learners' states after their histories."""
-        state: SimulatorState = self.tracer.encode(request.history)
-        return state
+    def start(self, request: PathRequest) -> State:
+        """Return the learners' states after their histories.
 
-    @torch.no_grad()
-    def step(self, state: SimulatorState, concept: Tensor) -> tuple[SimulatorState, Tensor, Tensor]:
-        """Let each learner answer; rows with concept -1 stay as they are and answer 0."""
-        going = concept >= 0
-        predicted = self.tracer.predict(state, concept.clamp_min(0))
-        predicted = torch.where(going, predicted, 0.0)
-        response = torch.where(going, self._answer(predicted), 0.0)
-        new = self.tracer.observe(state, concept.clamp_min(0), response)
-        kept = tuple(
-            torch.where(going.view(-1, *[1] * (part.dim() - 1)), after, part) for part, after in zip(state, new)
-        )
-        return kept, response, predicted
-
-    @torch.no_grad()
-    def lookahead(self, state: SimulatorState, concept: Tensor) -> tuple[SimulatorState, Tensor, Tensor]:
-        """Return what each of A answers would lead to: states [B * A, …], answers and probabilities [B, A].
-
-        A tracer with `observe_each` computes the work that all of a learner's candidates share only once.
+        Raises:
+            SettingError: the actions are questions whose concepts are not known.
         """
-        mastery = self.tracer.mastery(state).gather(1, concept)
-        response = self._answer(mastery)
-        if hasattr(self.tracer, "observe_each"):
-            return self.tracer.observe_each(state, concept, response), response, mastery
-        copies = repeat_state(state, concept.shape[1])
-        return self.tracer.observe(copies, concept.flatten(), response.flatten()), response, mastery
+        if not self.action_set.connected:
+            advice = "call connect(data) on it; agents under a trainer and the command line do"
+            raise SettingError("actions", type(self.action_set).__name__, "actions that know the data", advice)
+        return self.tracer.encode(request.history)
 
-    @torch.no_grad()
-    def assess(self, state: SimulatorState, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean target mastery, exam score and best score of B * G states, G for each row of `targets` [B, N].
+    def predict(self, state: State, asked: Exercise) -> Tensor:
+        """Return the probability of success, [B] or [B, A]."""
+        return self.tracer.predict(state, _something(asked)[0])
 
-        A tracer with `mastery_of` computes the targets' mastery only.
-        """
-        count = targets.sum(1)
-        copies = state[0].shape[0] // max(len(targets), 1)
-        widest = int(count.max()) if len(count) else 0
-        target = targets.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :widest]
-        if hasattr(self.tracer, "mastery_of"):
-            mastery = self.tracer.mastery_of(state, target)
-        else:
-            mastery = self.tracer.mastery(state).gather(1, target.repeat_interleave(copies, 0))
-        known = torch.arange(target.shape[1], device=count.device) < count[:, None]
-        mastery, known = mastery.view(len(targets), copies, -1), known[:, None]
-        best = count[:, None].expand(-1, copies).float()
-        score = self._passed(mastery, known)
-        return ((mastery * known).sum(2) / best.clamp_min(1)).flatten(), score.flatten(), best.flatten()
-
-    @torch.no_grad()
-    def exam(self, state: SimulatorState, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the exam score on the targets and the best possible one."""
-        return self._passed(self.tracer.mastery(state), targets), targets.sum(1).float()
-
-    @torch.no_grad()
-    def mastery(self, state: SimulatorState) -> Tensor:
-        """Return the predicted success probability of every concept."""
-        mastery: Tensor = self.tracer.mastery(state)
-        return mastery
-
-    def _passed(self, mastery: Tensor, known: Tensor) -> Tensor:
-        """Return the exam score along the last axis."""
-        passed = mastery if self.exam_kind == "soft" else (mastery >= self.threshold).float()
-        return (passed * known).sum(-1)
-
-    def _answer(self, probability: Tensor) -> Tensor:
+    def respond(self, probability: Tensor, draws: Draws | None) -> Tensor:
+        """Return answers of these probabilities [B, …]; without draws a random answer is the likeliest one."""
         match self.response:
             case "threshold":
-                return (probability >= self.threshold).float()
+                return (probability >= self.threshold).to(probability)
             case "soft":
                 return probability
             case _:
-                return torch.bernoulli(probability, generator=self._generator(probability.device))
+                chance = 0.5 if draws is None else draws.uniform(*probability.shape[1:])
+                return (probability > chance).to(probability)
 
-    def _generator(self, device: torch.device) -> torch.Generator:
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
-        return self._generators[device]
+    def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after a step of an episode; rows that are asked nothing stay as they are."""
+        exercise, going = _something(asked)
+        return _kept(state, self.tracer.practise(state, exercise, correct), going)
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after a real answer; rows that are asked nothing stay as they are."""
+        exercise, going = _something(asked)
+        return _kept(state, self.tracer.observe(state, exercise, correct), going)
+
+    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
+        """Return the predicted success probability of every concept [B, N], or of some, [B * G, M]."""
+        return self.tracer.mastery(state, concept)
+
+
+def _something(asked: Exercise) -> tuple[Exercise, Tensor]:
+    """Return exercises that ask concept 0 where nothing is asked, and where something is."""
+    going = asked.asked
+    return replace(asked, concept=torch.where(going[..., None], asked.concept, 0)), going
+
+
+def _kept(before: State, after: State, going: Tensor) -> State:
+    """Return the states [B * A] after exercises [B, A], those before where nothing was asked."""
+    if bool(going.all()):
+        return after
+    count = going.shape[1] if going.dim() > 1 else 1
+    return keep_rows(repeat_rows(before, count), after, going.flatten())

@@ -48,8 +48,8 @@ class World:
     names: list[str]
 
 
-def build_world(num_concepts: int, num_items: int, num_learners: int, seed: int) -> World:
-    """Return the world of a seed.
+def build_world(num_concepts: int, num_items: int, num_learners: int, seed: int, graph: bool = True) -> World:
+    """Return the world of a seed; without a `graph` no concept needs another.
 
     >>> world = build_world(num_concepts=7, num_items=14, num_learners=2, seed=0)
     >>> world.names[:6], world.ability.shape
@@ -58,7 +58,7 @@ def build_world(num_concepts: int, num_items: int, num_learners: int, seed: int)
     generator = torch.Generator().manual_seed(2 * seed)
     concept = torch.arange(num_concepts)
     topic, level = concept // LEVELS, concept % LEVELS
-    prerequisites = _prerequisites(topic, level, generator)
+    prerequisites = _prerequisites(topic, level, generator) if graph else torch.empty(0, 2, dtype=torch.int64)
     height = 2 * level / (LEVELS - 1) - 1
     difficulty = SPREAD * height + 0.25 * torch.randn(num_concepts, generator=generator)
     item_concept = torch.arange(num_items) % num_concepts
@@ -101,7 +101,7 @@ def _abilities(num_learners: int, prerequisites: Tensor, level: Tensor, generato
     needs = torch.zeros(len(level), len(level)).index_put((prerequisites[:, 1], prerequisites[:, 0]), torch.ones(()))
     needs = needs / needs.sum(1, keepdim=True).clamp_min(1)
     leaning = own
-    for height in range(1, LEVELS):
+    for height in range(1, LEVELS if len(prerequisites) else 1):
         # .6 of the prerequisites' leaning and .8 of one's own: the spread stays the same along a topic (.36 + .64 = 1).
         leaning = torch.where(level == height, 0.6 * (leaning @ needs.T) + 0.8 * own, leaning)
     return general + leaning

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import gymnasium
 import numpy as np
@@ -12,24 +12,29 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.draws import Draws
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.learning_effect import learning_effect
-from lpr_lightning.types import PAD, PathRequest, Simulator, SimulatorState
+from lpr_lightning.protocols import Goal, Simulator
+from lpr_lightning.simulators.rollout import start_episode, step_episode
+from lpr_lightning.types import PathRequest
 
-Observation = dict[str, NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Observation = dict[str, Floats]
+Info = dict[str, NDArray[np.generic]]
 
 
-class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
-    """Learners drawn from a pool of requests, as many side by side as `num_envs`; an action is the next concept.
+class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[np.generic]]):
+    """Learners drawn from a pool of requests, as many side by side as `num_envs`; an action is the next exercise.
 
-    Histories of the whole pool are read once, at construction. An episode ends (terminated) after the wanted length
-    of its request or, with `early_stop`, once every target is mastered; nothing is ever truncated, since the steps
-    left are part of the observation. Episodes that have ended are reset at the next step
-    (`AutoresetMode.NEXT_STEP`): that step's action is ignored and its reward is 0.
+    The episodes are those of `rollout`, one step at a time. Histories of the whole pool are read once, at
+    construction. An episode ends (terminated) after the wanted length of its request or, with `early_stop`, once the
+    exam is full; nothing is ever truncated, since the steps left are part of the observation. Episodes that have ended
+    are reset at the next step (`AutoresetMode.NEXT_STEP`): that step's action is ignored and its reward is 0.
 
     Observations, float32, of one learner:
-        `answers` [N, 2]: wrong and right answers given to each concept in this episode (soft ones in shares);
-        `targets` [N]: 1 for each target;
+        `answers` [A, 2]: wrong and right answers given to each action in this episode (soft ones in shares);
+        `targets` [N]: 1 for each concept of the goal;
         `steps_left` [1];
         `mastery` [N], with `observe_mastery` only: the learner's true state, which real ones do not show.
 
@@ -37,19 +42,22 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
     masks `_learning_effect` and `_row`.
 
     Args:
-        simulator: The learners; seeded by `reset(seed=…)`.
-        pool: Requests to draw from, evenly; those with nothing to learn are left out.
-        num_envs: Learners side by side.
-        reward: `gain`: change of the exam score at each step; `last`: 0, and the learning effect at the last step.
-        early_stop: End an episode once every target is mastered.
-        observe_mastery: Show the learners' mastery.
+        simulator: the learners; their answers are drawn from the seed of `reset(seed=…)`.
+        goal: what episodes are for.
+        pool: requests to draw from, evenly; those with nothing to learn are left out.
+        num_envs: learners side by side.
+        reward: `gain`: change of the exam score at each step, on the concepts that it was taken for; `last`: 0, and
+            the learning effect at the last step.
+        early_stop: end an episode once the exam is full.
+        observe_mastery: show the learners' mastery.
 
     Raises:
-        SettingError: If `num_envs` is below 1, `reward` is unknown, or the pool holds nothing to learn.
+        SettingError: `num_envs` is below 1, `reward` is unknown, or the pool holds nothing to learn.
 
+    >>> from lpr_lightning.goals import Targets
     >>> from lpr_lightning.simulators.ladder import Ladder
     >>> ladder = Ladder(3)
-    >>> env = PathVectorEnv(ladder, ladder.request(targets=[[0, 1]], length=2), num_envs=2)
+    >>> env = PathVectorEnv(ladder, Targets(), ladder.request(targets=[[0, 1]], length=2), num_envs=2)
     >>> observation, _ = env.reset(seed=0)
     >>> observation["targets"].tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
@@ -57,11 +65,13 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
     [1.0, 0.0]
     """
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
 
+    @torch.no_grad()
     def __init__(
         self,
         simulator: Simulator,
+        goal: Goal,
         pool: PathRequest,
         num_envs: int = 16,
         reward: Literal["gain", "last"] = "gain",
@@ -69,110 +79,112 @@ class PathVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
         observe_mastery: bool = False,
     ) -> None:
         super().__init__()
-        if num_envs < 1:
-            raise SettingError("num_envs", num_envs, "a whole number above 0")
+        checked("num_envs", num_envs, 1)
         if reward not in ("gain", "last"):
             raise SettingError("reward", reward, "gain or last")
-        self.simulator, self.num_envs, self.early_stop = simulator, num_envs, early_stop
+        self.simulator, self.goal, self.num_envs, self.early_stop = simulator, goal, num_envs, early_stop
         self.reward: Literal["gain", "last"] = reward
-        state = simulator.start(pool)
-        before, best = simulator.exam(state, pool.targets)
-        keep = ((best > before) & (pool.length > 0)).nonzero().squeeze(1)
-        if not len(keep):
-            raise SettingError("pool", f"{len(pool)} requests", "requests with targets still to be mastered")
-        self._pool, self._pool_state, self._pool_score = pool.select(keep), _rows(state, keep), before[keep]
-        self.single_observation_space = _observations(simulator.num_concepts, observe_mastery)
-        self.single_action_space = gymnasium.spaces.Discrete(simulator.num_concepts)
+        starts = start_episode(simulator, goal, pool, pool.length, early_stop)
+        left = ((starts.best > starts.score) & (pool.length > 0)).nonzero().squeeze(1)
+        if not len(left):
+            raise SettingError("pool", f"{len(pool)} requests", "requests with something still to be mastered")
+        self._starts = starts.select(left)
+        actions, device = len(simulator.actions), left.device
+        self.single_observation_space = _observations(actions, simulator.num_concepts, observe_mastery)
+        self.single_action_space = gymnasium.spaces.Discrete(actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._observe_mastery = observe_mastery
-        self._drawn, self._left = keep.new_zeros(num_envs), keep.new_zeros(num_envs)
-        self._state = _rows(self._pool_state, self._drawn)
-        self._before = self._score = before.new_zeros(num_envs)
-        self._answers = torch.zeros(num_envs, simulator.num_concepts, 2, device=keep.device)
-        self._ended = torch.ones_like(self._drawn, dtype=torch.bool)
+        self._rows = torch.arange(num_envs, device=device)
+        self._episode = self._starts.select(torch.zeros_like(self._rows))
+        self._before = simulator.mastery(self._episode.state)
+        self._answers = torch.zeros(num_envs, actions, 2, device=device)
+        self._seed, self._steps = 0, 0
 
     @torch.no_grad()
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Draw a new learner for every row; with `seed`, restart the draws and the simulator."""
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[Observation, Info]:
+        """Draw a new learner for every row; with `seed`, restart the draws of learners and answers."""
         super().reset(seed=seed)
         if seed is not None:
-            self.simulator.seed(int(self.np_random.integers(2**31)))
-        self._begin(torch.ones_like(self._ended))
-        self._ended = torch.zeros_like(self._ended)
+            self._seed, self._steps = seed, 0
+        self._renew(self._rows)
         return self._observe(), {}
 
     @torch.no_grad()
     def step(
         self, actions: NDArray[np.int64]
-    ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Let every learner answer its concept; rows that had ended begin anew instead."""
-        renewed = self._ended
-        concept = torch.as_tensor(np.asarray(actions), dtype=torch.int64, device=renewed.device)
-        self._state, answer, _ = self.simulator.step(self._state, torch.where(renewed, PAD, concept))
-        self._answers[torch.arange(self.num_envs, device=concept.device), concept] += torch.stack(
-            [1 - answer, answer], 1
+    ) -> tuple[Observation, NDArray[np.generic], NDArray[np.generic], NDArray[np.generic], Info]:
+        """Let every learner answer; rows that had ended begin anew instead."""
+        renewed = self._episode.ended
+        action = torch.as_tensor(np.asarray(actions), dtype=torch.int64, device=renewed.device)
+        draws = Draws.of(self._seed, self._steps, self._rows)
+        self._steps += 1
+        self._episode, taken = step_episode(
+            self.simulator, self.goal, self._episode, action, draws, early_stop=self.early_stop
         )
-        self._left = self._left - 1
-        score, best = self.simulator.exam(self._state, self._pool.targets[self._drawn])
-        self._ended = ~renewed & ((self._left == 0) | ((score >= best) & self.early_stop))
-        effect = learning_effect(self._before, score, best)
-        reward = score - self._score if self.reward == "gain" else torch.where(self._ended, effect, 0.0)
-        self._score = score
-        info = self._info(effect)
-        self._begin(renewed)
-        reward, never = torch.where(renewed, 0.0, reward), np.zeros(self.num_envs, dtype=np.bool_)
-        return self._observe(), _numpy(reward), _numpy(self._ended), never, info
+        right = torch.stack([1 - taken.response, taken.response], 1) * (taken.action >= 0)[:, None]
+        self._answers[self._rows, action] += right
+        ended = self._episode.ended & ~renewed
+        effect = self._effect(ended)
+        reward = taken.passed if self.reward == "gain" else effect
+        info = self._info(effect, ended)
+        self._renew(renewed.nonzero().squeeze(1))
+        never = np.zeros(self.num_envs, dtype=np.bool_)
+        return self._observe(), _numpy(reward), _numpy(ended), never, info
 
-    def _begin(self, where: Tensor) -> None:
-        """Put a learner drawn from the pool into every row of `where` [num_envs]."""
-        rows = where.nonzero().squeeze(1)
+    def _effect(self, ended: Tensor) -> Tensor:
+        """Return the learning effect of the episodes that have just `ended` [B], 0 for others."""
+        if not bool(ended.any()):
+            return torch.zeros_like(self._episode.score)
+        targets, after = self._episode.targets, self.simulator.mastery(self._episode.state)
+        before, after = self.goal.mark(self._before, targets), self.goal.mark(after, targets)
+        return torch.where(ended, learning_effect(before, after, targets.sum(1).to(after)), 0.0)
+
+    def _renew(self, rows: Tensor) -> None:
+        """Put a learner drawn from the pool into every one of `rows`."""
         if not len(rows):
             return
-        drawn = torch.as_tensor(self.np_random.integers(len(self._pool), size=len(rows)), device=rows.device)
-        fresh = _rows(self._pool_state, drawn)
-        self._drawn = self._drawn.index_copy(0, rows, drawn)
-        self._state = tuple(part.index_copy(0, rows, new) for part, new in zip(self._state, fresh))
-        self._left = self._left.index_copy(0, rows, self._pool.length[drawn])
-        self._before = self._before.index_copy(0, rows, self._pool_score[drawn])
-        self._score = self._score.index_copy(0, rows, self._pool_score[drawn])
+        drawn = torch.as_tensor(self.np_random.integers(len(self._starts), size=len(rows)), device=rows.device)
+        fresh = self._starts.select(drawn)
+        self._episode = self._episode.put(rows, fresh)
+        self._before = self._before.index_copy(0, rows, self.simulator.mastery(fresh.state))
         self._answers = self._answers.index_fill(0, rows, 0.0)
 
     def _observe(self) -> Observation:
-        observation = {
-            "answers": _numpy(self._answers),
-            "targets": _numpy(self._pool.targets[self._drawn].float()),
-            "steps_left": _numpy(self._left[:, None].float()),
+        episode = self._episode
+        wanted = torch.zeros_like(episode.targets).float()
+        wanted = torch.cat([wanted, wanted[:, :1]], 1).scatter(1, episode.concept % (wanted.shape[1] + 1), 1.0)
+        observation: Observation = {
+            "answers": _floats(self._answers),
+            "targets": _floats(wanted[:, :-1]),
+            "steps_left": _floats((episode.limit - episode.taken)[:, None]),
         }
         if self._observe_mastery:
-            observation["mastery"] = _numpy(self.simulator.mastery(self._state).float())
+            observation["mastery"] = _floats(self.simulator.mastery(episode.state))
         return observation
 
-    def _info(self, effect: Tensor) -> dict[str, Any]:
-        if not bool(self._ended.any()):
+    def _info(self, effect: Tensor, ended: Tensor) -> Info:
+        if not bool(ended.any()):
             return {}
-        effect = torch.where(self._ended, effect, 0.0)
-        row = torch.where(self._ended, self._pool.row[self._drawn], 0)
-        mask = _numpy(self._ended)
+        row, mask = self._episode.request.row.masked_fill(~ended, 0), _numpy(ended)
         return {"learning_effect": _numpy(effect), "_learning_effect": mask, "row": _numpy(row), "_row": mask.copy()}
 
 
-def _observations(count: int, mastery: bool) -> gymnasium.spaces.Dict:
-    spaces: dict[str, gymnasium.Space[Any]] = {
-        "answers": gymnasium.spaces.Box(0, np.inf, (count, 2), np.float32),
-        "targets": gymnasium.spaces.Box(0, 1, (count,), np.float32),
+def _observations(actions: int, concepts: int, mastery: bool) -> gymnasium.spaces.Dict:
+    spaces: dict[str, gymnasium.Space[Floats]] = {
+        "answers": gymnasium.spaces.Box(0, np.inf, (actions, 2), np.float32),
+        "targets": gymnasium.spaces.Box(0, 1, (concepts,), np.float32),
         "steps_left": gymnasium.spaces.Box(0, np.inf, (1,), np.float32),
     }
     if mastery:
-        spaces["mastery"] = gymnasium.spaces.Box(0, 1, (count,), np.float32)
-    return gymnasium.spaces.Dict(spaces)
+        spaces["mastery"] = gymnasium.spaces.Box(0, 1, (concepts,), np.float32)
+    return gymnasium.spaces.Dict(dict(spaces))
 
 
-def _rows(state: SimulatorState, index: Tensor) -> SimulatorState:
-    return tuple(part.index_select(0, index) for part in state)
+def _floats(values: Tensor) -> Floats:
+    return values.float().cpu().numpy().copy()
 
 
-def _numpy(values: Tensor) -> NDArray[Any]:
-    return values.cpu().numpy().copy()
+def _numpy(values: Tensor) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = values.cpu().numpy().copy()
+    return array

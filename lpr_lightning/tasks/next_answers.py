@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
-from lpr_lightning.types import Examples, InteractionBatch, Interactions, Split
+from lpr_lightning.errors import checked_or_none
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import InteractionBatch, Interactions, Split
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class NextAnswers:
 
     def __post_init__(self) -> None:
         for name, length in (("max_length", self.max_length), ("evaluation_length", self.evaluation_length)):
-            if length is not None and length < 2:
-                raise SettingError(name, length, "at least 2 answers", "a window needs an answer to predict")
+            checked_or_none(name, length, 2, advice="a window needs an answer to predict")
 
     def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the windows of every learner, in the order of the log; the same for every seed."""

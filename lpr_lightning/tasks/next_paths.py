@@ -8,14 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD, Examples, InteractionBatch, Interactions, Split, _Tensors
+from lpr_lightning.errors import SettingError, checked_or_none
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import PAD, InteractionBatch, Interactions, Split, TensorData
 
 Labels = Literal["next", "distinct"]
 
 
 @dataclass(frozen=True)
-class LoggedPaths(_Tensors):
+class LoggedPaths(TensorData):
     """Histories of H answers, and the L answers that came after them.
 
     `history` and `future` are `InteractionBatch`es [B, H] and [B, L] without padding, except that the history of a
@@ -83,8 +84,7 @@ class NextPaths:
         numbers: dict[str, int | None] = {"history_length": self.history_length, "length": self.length}
         numbers |= {"stride": self.stride, "train_stride": self.train_stride, "min_history": self.min_history}
         for name, value in numbers.items():
-            if value is not None and value < 1:
-                raise SettingError(name, value, "a whole number of at least 1")
+            checked_or_none(name, value, 1)
         if self.labels not in ("next", "distinct"):
             raise SettingError("labels", self.labels, "next or distinct")
         if self.min_history is not None and self.min_history > self.history_length:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.draws import Draws
+from lpr_lightning.errors import SettingError, checked, checked_or_none
+from lpr_lightning.protocols import Examples
 from lpr_lightning.tasks.cut_requests import CutRequests, answers_until, count_concepts
-from lpr_lightning.types import Examples, Interactions, Split
+from lpr_lightning.types import PAD, Interactions, PathRequest, Split
 
 DRAWS = 8
 """Times that an end point is drawn again before a training learner's further request is given up."""
@@ -69,12 +71,10 @@ class PathRequests:
     def __post_init__(self) -> None:
         least = {"length": self.length, "min_distinct": self.min_distinct}
         for name, value in (least | {"min_targets": self.min_targets, "train_cuts": self.train_cuts}).items():
-            if value < 1:
-                raise SettingError(name, value, "at least 1")
+            checked(name, value, 1)
         most = {"max_targets": self.max_targets, "max_history": self.max_history, "max_requests": self.max_requests}
         for name, limit in most.items():
-            if limit is not None and limit < 1:
-                raise SettingError(name, limit, "at least 1, or null for no limit")
+            checked_or_none(name, limit, 1)
         if self.lengths is not None and (not self.lengths or min(self.lengths) < 1):
             raise SettingError("lengths", self.lengths, "a list of path lengths of at least 1, or null")
         if not 0 < self.prefix < 1:
@@ -130,3 +130,29 @@ class PathRequests:
             stop = (least + (share * ends).long())[pending]
             found[pending] = torch.where(self._has_targets(log, num_concepts, learner[pending], stop), stop, 0)
         return learner[found > 0], found[found > 0]
+
+
+def vary_requests(request: PathRequest, share: float, pool: Tensor, draws: Draws) -> PathRequest:
+    """Return the requests, a `share` of them with the history cut at a random place and another learner's targets.
+
+    A cut history has between none and all of its answers left; targets come from a random row of `pool` [E, N] bool.
+    `draws` are those of the requests. `row` becomes -1 where a request was changed.
+
+    >>> from lpr_lightning.types import InteractionBatch
+    >>> rows = torch.arange(2)
+    >>> right = torch.ones(2, 3)
+    >>> history = InteractionBatch(right[..., None].long(), right.long(), right, right.bool(), rows)
+    >>> request = PathRequest(history, torch.eye(2).bool(), torch.tensor([5, 5]), rows, rows)
+    >>> vary_requests(request, 1.0, request.targets, Draws.of(0, 0, rows)).row
+    tensor([-1, -1])
+    """
+    changed = draws.at(0).uniform() < share
+    other = draws.at(1).integers(len(pool))
+    lengths = request.history.lengths
+    answers = torch.where(changed, draws.at(2).integers(lengths + 1), lengths)
+    return replace(
+        request,
+        history=request.history.first(answers),
+        targets=torch.where(changed[:, None], pool[other], request.targets),
+        row=torch.where(changed, PAD, request.row),
+    )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import SettingError
-from lpr_lightning.types import PAD, Examples, InteractionBatch, Interactions, PathRequest, Split
+from lpr_lightning.errors import SettingError, checked
+from lpr_lightning.protocols import Examples
+from lpr_lightning.types import PAD, InteractionBatch, Interactions, PathRequest, Split
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,8 @@ class RandomRequests:
     def __post_init__(self) -> None:
         numbers = {"targets": self.targets, "length": self.length}
         for name, value in (numbers | {"train": self.train, "val": self.val, "test": self.test}).items():
-            if value < 1:
-                raise SettingError(name, value, "at least 1")
-        if self.initial_length < 0:
-            raise SettingError("initial_length", self.initial_length, "at least 0")
+            checked(name, value, 1)
+        checked("initial_length", self.initial_length, 0)
 
     def examples(self, log: Interactions, split: Split, num_concepts: int, seed: int) -> Examples:
         """Return the requests of one split; the same for the same seed, others in every split."""

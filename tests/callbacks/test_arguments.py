@@ -7,33 +7,38 @@ from collections.abc import Callable
 import pytest
 from lightning.pytorch import Callback
 
-import lpr_lightning.callbacks as room
-from lpr_lightning.demonstrations.baselines import RandomPaths
+from lpr_lightning import callbacks
 from lpr_lightning.errors import SettingError
+from lpr_lightning.policies import Oracle, RandomPaths
 
 BAD: list[tuple[str, Callable[[], Callback]]] = [
-    ("stages", lambda: room.ParetoFront(stages=["train"])),  # type: ignore[list-item]
-    ("stages", lambda: room.TrueEffect(stages=[])),
-    ("every_n_epochs", lambda: room.ParetoFront(every_n_epochs=0)),
-    ("max_points", lambda: room.ParetoFront(max_points=0)),
-    ("samples", lambda: room.DifficultyTrace(samples=0)),
-    ("samples", lambda: room.PathSamples(samples=-1)),
-    ("policies", lambda: room.CompareBaselines([RandomPaths(0), RandomPaths(1)])),
-    ("policies", lambda: room.CompareBaselines([object()])),  # type: ignore[list-item]
-    ("name", lambda: room.MetricsJson("runs/metrics.json")),
-    ("name", lambda: room.PathWriter("")),
-    ("width", lambda: room.ResultsTable(width=10)),
-    ("policy", lambda: room.ResultsTable(policy="")),
-    ("columns", lambda: room.ResultsTable(columns={})),
-    ("bins", lambda: room.ReliabilityDiagram(bins=0)),
-    ("binning", lambda: room.ReliabilityDiagram(binning="size")),  # type: ignore[arg-type]
-    ("learners", lambda: room.MasteryHeatmap(learners=0)),
-    ("concepts", lambda: room.MasteryHeatmap(concepts=0)),
-    ("answers", lambda: room.MasteryHeatmap(answers=0)),
-    ("min_answers", lambda: room.MasteryHeatmap(min_answers=-1)),
-    ("front", lambda: room.MasteryReport(front=1.0)),
-    ("refresh_rate", lambda: room.StageProgressBar(refresh_rate=-1)),
-    ("seconds", lambda: room.StageProgressBar(seconds=-1.0)),
+    ("stages", lambda: callbacks.ParetoFront(stages=["train"])),  # type: ignore[list-item]
+    ("stages", lambda: callbacks.TrueEffect(stages=[])),
+    ("every_n_epochs", lambda: callbacks.ParetoFront(every_n_epochs=0)),
+    ("max_points", lambda: callbacks.ParetoFront(max_points=0)),
+    ("samples", lambda: callbacks.DifficultyTrace(samples=0)),
+    ("samples", lambda: callbacks.PathSamples(samples=-1)),
+    ("policies", lambda: callbacks.CompareBaselines([RandomPaths(0), RandomPaths(1)])),
+    ("policies", lambda: callbacks.CompareBaselines([object()])),  # type: ignore[list-item]
+    ("policies", lambda: callbacks.CompareBaselines([Oracle()])),
+    ("paths", lambda: callbacks.RankFidelity(paths=4)),
+    ("learners", lambda: callbacks.RankFidelity(learners=0)),
+    ("draws", lambda: callbacks.RankFidelity(draws=0)),
+    ("name", lambda: callbacks.MetricsJson("runs/metrics.json")),
+    ("name", lambda: callbacks.PathWriter("")),
+    ("name", lambda: callbacks.MasteryWriter("a/b")),
+    ("width", lambda: callbacks.ResultsTable(width=10)),
+    ("policy", lambda: callbacks.ResultsTable(policy="")),
+    ("columns", lambda: callbacks.ResultsTable(columns={})),
+    ("bins", lambda: callbacks.ReliabilityDiagram(bins=0)),
+    ("binning", lambda: callbacks.ReliabilityDiagram(binning="size")),  # type: ignore[arg-type]
+    ("learners", lambda: callbacks.MasteryHeatmap(learners=0)),
+    ("concepts", lambda: callbacks.MasteryHeatmap(concepts=0)),
+    ("answers", lambda: callbacks.MasteryHeatmap(answers=0)),
+    ("min_answers", lambda: callbacks.MasteryHeatmap(min_answers=-1)),
+    ("front", lambda: callbacks.MasteryReport(front=1.0)),
+    ("refresh_rate", lambda: callbacks.StageProgressBar(refresh_rate=-1)),
+    ("seconds", lambda: callbacks.StageProgressBar(seconds=-1.0)),
 ]
 
 
@@ -43,11 +48,11 @@ def test_bad_arguments_are_named(name: str, build: Callable[[], Callback]) -> No
         build()
 
 
-def test_states_of_two_of_a_kind_are_kept_apart() -> None:
-    assert room.ParetoFront(stages=["val"]).state_key != room.ParetoFront(stages=["test"]).state_key
-    assert room.ParetoFront(every_n_epochs=2).state_key == room.ParetoFront().state_key
+def test_states_of_two_of_a_kind_have_keys_of_their_own() -> None:
+    assert callbacks.ParetoFront(stages=["val"]).state_key != callbacks.ParetoFront(stages=["test"]).state_key
+    assert callbacks.ParetoFront(every_n_epochs=2).state_key == callbacks.ParetoFront().state_key
 
 
 def test_everything_exported_is_there() -> None:
-    assert sorted(room.__all__) == room.__all__
-    assert all(hasattr(room, name) for name in room.__all__)
+    assert sorted(callbacks.__all__) == callbacks.__all__
+    assert all(hasattr(callbacks, name) for name in callbacks.__all__)

@@ -47,7 +47,7 @@ def test_the_longest_history_of_a_learner_counts() -> None:
     assert one.mask.shape == (1, 5)
 
 
-def test_strangers_are_told_apart() -> None:
+def test_unseen_learners_are_told_apart() -> None:
     history = replace(batch(), learner=torch.full((12,), -1))
     assert chosen(list(range(12)), history=history) == [-1, -1, -1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +19,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lpr_lightning.callbacks import MasteryHeatmap, MasteryReport, MetricsJson, ReliabilityDiagram, ResultsTable
+from lpr_lightning.callbacks import (
+    MasteryHeatmap,
+    MasteryReport,
+    MasteryWriter,
+    MetricsJson,
+    ReliabilityDiagram,
+    ResultsTable,
+)
 from lpr_lightning.errors import SettingError
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.simulators.ladder import Ladder
-from lpr_lightning.types import Answers, InteractionBatch, Interactions, TracerState
+from lpr_lightning.types import Answers, Exercise, InteractionBatch, Interactions, PathRequest, State
 
 NUM_CONCEPTS = 6
 
@@ -36,50 +44,55 @@ class CountingTracer(LightningModule):
         super().__init__()
         self.prior = nn.Parameter(torch.tensor(0.0))
 
-    def initial_state(self, batch_size: int) -> TracerState:
+    def initial_state(self, batch_size: int) -> State:
         none = torch.zeros(batch_size, NUM_CONCEPTS, device=self.device)
         return none, none.clone()
 
-    def observe(self, state: TracerState, concept: Tensor, correct: Tensor) -> TracerState:
-        concept = concept if concept.dim() == 2 else concept[:, None]
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        concept = asked.concept
         met = (F.one_hot(concept.clamp_min(0), NUM_CONCEPTS) * (concept >= 0)[..., None]).sum(1).float()
         return state[0] + met * correct[:, None], state[1] + met
 
-    def encode(self, history: InteractionBatch) -> TracerState:
+    practise = observe
+
+    def encode(self, history: InteractionBatch) -> State:
         state = self.initial_state(len(history))
         for step in range(history.mask.shape[1]):
-            state = self.observe(state, history.concept[:, step], history.correct[:, step])
+            state = self.observe(state, history.asked(step), history.correct[:, step])
         return state
 
-    def mastery(self, state: TracerState) -> Tensor:
-        return (state[0] + self.prior.sigmoid()) / (state[1] + 1)
+    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
+        every = (state[0] + self.prior.sigmoid()) / (state[1] + 1)
+        return every if concept is None else every.gather(1, concept)
 
-    def predict(self, state: TracerState, concept: Tensor) -> Tensor:
-        return self.mastery(state).gather(1, concept[:, None]).squeeze(1)
+    def predict(self, state: State, asked: Exercise) -> Tensor:
+        return self.mastery(state, asked.concept[:, :1].clamp_min(0)).squeeze(1)
 
     def _answers(self, batch: InteractionBatch) -> Answers:
         state, parts = self.initial_state(len(batch)), []
         for step in range(batch.mask.shape[1]):
-            here, concept = batch.mask[:, step], batch.concept[:, step]
+            asked, correct = batch.asked(step), batch.correct[:, step]
             if step:
-                probability = self.predict(state, concept[:, 0].clamp_min(0))
-                one = Answers(probability, batch.correct[:, step], concept, batch.item[:, step], batch.learner)
-                parts.append(one.select(here))
-            state = self.observe(state, concept, batch.correct[:, step])
+                one = Answers(self.predict(state, asked), correct, asked.concept, asked.item, batch.learner)
+                parts.append(one.select(batch.mask[:, step]))
+            state = self.observe(state, asked, correct)
         return Answers.join(parts)
 
     def training_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         answers = self._answers(batch)
         return F.binary_cross_entropy(answers.probability.clamp(0.01, 0.99), answers.correct)
 
-    def validation_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, Answers]:
         return {"answers": self._answers(batch)}
 
-    def test_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, Answers]:
         answers = self._answers(batch)
         self.log("test/auc", 0.75, batch_size=len(batch))
         self.log("test/brier", (answers.probability - answers.correct).square().mean(), batch_size=len(answers))
         return {"answers": answers}
+
+    def predict_step(self, request: PathRequest, batch_idx: int) -> dict[str, PathRequest | Tensor]:
+        return {"request": request, "mastery": self.mastery(self.encode(request.history))}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.5)
@@ -135,11 +148,14 @@ class Requests(Histories):
 
     def loader(self) -> Any:
         requests = [
-            replace(Ladder(NUM_CONCEPTS).request([[0]] * len(batch), 2), history=batch) for batch in self.batches()
+            replace(
+                Ladder(NUM_CONCEPTS).request([[0, 2]] * len(one), 2), history=one, learner=one.learner, row=one.learner
+            )
+            for one in self.batches()
         ]
         return torch.utils.data.DataLoader(requests, batch_size=None)  # type: ignore[arg-type]
 
-    val_dataloader = loader
+    val_dataloader = predict_dataloader = loader
 
 
 def views(**settings: Any) -> list[Callback]:
@@ -229,7 +245,7 @@ def test_modules_without_a_tracer_are_refused(tmp_path: Path, callback: Callback
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             """Do nothing."""
 
-    with pytest.raises(SettingError, match=rf"Without.*KnowledgeTracer.*Leave {type(callback).__name__} out"):
+    with pytest.raises(SettingError, match=rf"Without.*protocols\.Tracer.*Leave {type(callback).__name__} out"):
         make_trainer(tmp_path, [callback]).validate(Without(), datamodule=Histories(), verbose=False)
 
 
@@ -287,6 +303,20 @@ def test_every_answer_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert metrics[1] == pytest.approx(metrics[2])
 
 
+def test_mastery_is_written(tmp_path: Path) -> None:
+    trainer, module = make_trainer(tmp_path, [MasteryWriter()]), CountingTracer()
+    trainer.predict(module, datamodule=Requests(order=[3, 1, 0, 2], size=3), return_predictions=False)
+    with (Path(str(trainer.log_dir)) / "mastery.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["learner", "concept", "name", "mastery", "target"]
+    assert [(row["learner"], row["concept"]) for row in rows] == [(str(b), str(n)) for b in range(4) for n in range(6)]
+    assert [row["name"] for row in rows[:6]] == list(Histories.concept_names)
+    assert [row["target"] for row in rows[:6]] == ["yes", "", "yes", "", "", ""]
+    with torch.no_grad():
+        expected = module.mastery(module.encode(log_of().batch(torch.arange(4)))).flatten().tolist()
+    assert [float(row["mastery"]) for row in rows] == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.slow
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     found = []
@@ -301,3 +331,11 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     assert found[0][0] == found[1][0]
     assert found[0][2] == found[1][2]
     assert found[0][1] == found[1][1]
+    tables = []
+    for folder, options in (("one", {}), ("two", {"strategy": "ddp_fork", "devices": 2})):
+        trainer = make_trainer(tmp_path / folder, [MasteryWriter()], **options)
+        trainer.predict(CountingTracer(), datamodule=Requests(size=3), return_predictions=False)
+        (file,) = (tmp_path / folder).glob("run/*/mastery.csv")
+        tables.append(file.read_bytes())
+        assert not list(file.parent.glob(".*"))
+    assert tables[0] == tables[1]

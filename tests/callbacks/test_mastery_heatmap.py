@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from lpr_lightning.callbacks.figures import as_array
 from lpr_lightning.callbacks.mastery_heatmap import NAME_WIDTH, draw, panel_of
-from lpr_lightning.models.dkt import DKT
+from lpr_lightning.callbacks.pictures import as_array
+from lpr_lightning.nets.dkt import DKTNet
 from lpr_lightning.types import InteractionBatch, Interactions
 
 ANSWERS = [(4, 1), (2, 0), (4, 0), (0, 1), (2, 1), (4, 1)]
@@ -20,7 +20,7 @@ def history() -> InteractionBatch:
 
 @torch.no_grad()
 def test_rows_are_the_concepts_met_most_in_the_order_met() -> None:
-    panel = panel_of(DKT(num_concepts=5).eval(), history(), ["zero", "one", "two", "three", "four"], 2)
+    panel = panel_of(DKTNet(5, 4, 4).eval(), history(), ["zero", "one", "two", "three", "four"], 2)
     assert panel.title == "learner 931"
     assert panel.names == ["four (3)", "two (2)"]
     assert panel.mastery.shape == (2, 7)
@@ -33,7 +33,7 @@ def test_rows_are_the_concepts_met_most_in_the_order_met() -> None:
 def test_answers_on_several_concepts_are_marked_on_each() -> None:
     several = replace(history(), concept=torch.tensor([[[0, 1], [1, -1], [2, 3]]]), correct=torch.tensor([[1.0, 0, 1]]))
     several = replace(several, item=several.item[:, :3], mask=several.mask[:, :3])
-    panel = panel_of(DKT(num_concepts=4).eval(), several, [], 3)
+    panel = panel_of(DKTNet(4, 4, 4).eval(), several, [], 3)
     assert panel.names == ["concept 0 (1)", "concept 1 (2)", "concept 2 (1)"]
     assert panel.right == [(1, 0), (1, 1), (3, 2)]
     assert panel.wrong == [(2, 1)]
@@ -43,7 +43,7 @@ def test_answers_on_several_concepts_are_marked_on_each() -> None:
 @torch.no_grad()
 def test_long_names_are_cut_to_one_line() -> None:
     names = ["a very long name\nof a concept that goes on and on"] * 5
-    panel = panel_of(DKT(num_concepts=5).eval(), history(), names, 8)
+    panel = panel_of(DKTNet(5, 4, 4).eval(), history(), names, 8)
     assert all(len(name) <= NAME_WIDTH + 4 and "\n" not in name for name in panel.names)
     figure = draw([panel, panel])
     assert as_array(figure).shape[2] == 3
@@ -57,7 +57,7 @@ def test_long_names_are_cut_to_one_line() -> None:
 
 @torch.no_grad()
 def test_the_line_of_other_concepts_is_there_where_it_is_needed() -> None:
-    tracer = DKT(num_concepts=5).eval()
+    tracer = DKTNet(5, 4, 4).eval()
     for most, lines in ((2, 3), (3, 3), (1, 2)):
         (axis, *_) = draw([panel_of(tracer, history(), [], most)]).axes
         assert len(axis.get_yticks()) == lines

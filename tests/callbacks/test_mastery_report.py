@@ -11,9 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lpr_lightning.callbacks import MasteryReport
-from lpr_lightning.callbacks.mastery_report import front_of
-from lpr_lightning.models.dkt import DKT
-from lpr_lightning.types import InteractionBatch, Interactions, TracerState
+from lpr_lightning.types import Exercise, InteractionBatch, Interactions, State
 
 
 class Shares(LightningModule):
@@ -21,19 +19,21 @@ class Shares(LightningModule):
 
     num_concepts = 3
 
-    def initial_state(self, batch_size: int) -> TracerState:
+    def initial_state(self, batch_size: int) -> State:
         return torch.zeros(batch_size), torch.zeros(batch_size)
 
-    def encode(self, history: InteractionBatch) -> TracerState:
+    def encode(self, history: InteractionBatch) -> State:
         return (history.correct * history.mask).sum(1), history.mask.sum(1)
 
-    def observe(self, state: TracerState, concept: Tensor, correct: Tensor) -> TracerState:
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
         return state[0] + correct, state[1] + 1
 
-    def predict(self, state: TracerState, concept: Tensor) -> Tensor:
+    practise = observe
+
+    def predict(self, state: State, asked: Exercise) -> Tensor:
         return state[0] / state[1]
 
-    def mastery(self, state: TracerState) -> Tensor:
+    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         return (state[0] / state[1])[:, None].expand(-1, 3)
 
     def test_step(self, batch: InteractionBatch, batch_idx: int) -> None:
@@ -65,21 +65,6 @@ def test_another_front(tmp_path: Path) -> None:
         [(0, 1), (0, 1), (2, 0), (1, 0)],
     ]
     assert agreement(Interactions.from_lists(histories), tmp_path, front=0.75) == 0.5
-
-
-def test_nothing_of_what_follows_is_read() -> None:
-    torch.manual_seed(0)
-    tracer = DKT(num_concepts=4).eval()
-    cut = torch.tensor([2, 1])
-    fronts = []
-    for rest in ([(0, 0), (1, 1)], [(3, 1)], []):
-        log = Interactions.from_lists([[(1, 1), (2, 0), *rest], [(0, 1), *rest, (2, 1)]])
-        fronts.append(front_of(log.batch(torch.arange(2)), cut))
-    expected = Interactions.from_lists([[(1, 1), (2, 0)], [(0, 1)]]).batch(torch.arange(2))
-    for front in fronts:
-        for name in ("concept", "item", "correct", "mask", "learner"):
-            assert torch.equal(getattr(front, name), getattr(expected, name))
-        torch.testing.assert_close(tracer.encode(front), tracer.encode(expected))
 
 
 @pytest.mark.parametrize("learners", [1, 2])

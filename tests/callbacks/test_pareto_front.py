@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from matplotlib.collections import PathCollection
 
-from lpr_lightning.callbacks.figures import as_array
 from lpr_lightning.callbacks.pareto_front import draw
+from lpr_lightning.callbacks.pictures import as_array
 
 
 def test_everything_is_named() -> None:

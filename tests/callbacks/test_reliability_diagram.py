@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lpr_lightning.callbacks.figures import as_array
+from lpr_lightning.callbacks.pictures import as_array
 from lpr_lightning.callbacks.reliability_diagram import draw
 from lpr_lightning.functional.reliability import Binning, reliability
 

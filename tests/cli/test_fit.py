@@ -39,10 +39,10 @@ def test_the_last_checkpoint_is_the_last_even_where_nothing_got_better(tiny: str
 
 def test_a_model_without_a_monitor_keeps_the_last_checkpoint(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     main(["fit", "--config", tiny, "--trainer.fast_dev_run=1"])
-    monkeypatch.setattr(sys.modules["tiny_parts"].TinyModel, "monitor", None)
+    monkeypatch.delattr(sys.modules["tiny_parts"].Linear, "monitor")
     main(["fit", "--config", tiny])
-    (kept,) = Path("logs/tiny").glob("version_*/checkpoints/*")
-    assert kept.name == "last.ckpt"
+    (found,) = Path("logs/tiny").glob("version_*/checkpoints/*")
+    assert found.name == "last.ckpt"
 
 
 def test_the_second_run_gets_the_next_folder_and_the_test_can_be_left_out(tiny: str) -> None:
@@ -53,25 +53,27 @@ def test_the_second_run_gets_the_next_folder_and_the_test_can_be_left_out(tiny: 
 
 
 def test_sizes_reach_model_and_nested_modules_and_the_data_are_made_once(tiny: str) -> None:
-    words = ["fit", "--config", tiny, "--data.num_concepts=6", "--trainer.fast_dev_run=1"]
-    cli = run(words)
+    arguments = ["fit", "--config", tiny, "--data.num_concepts=6", "--trainer.fast_dev_run=1"]
+    cli = run(arguments)
     made = sys.modules["tiny_parts"].TinyData.made
     assert cli.model.num_concepts == cli.model.part.num_concepts == 6
     assert cli.model.hparams["part"]["init_args"] == {"num_concepts": 6, "scale": 0.5}
     assert cli.model.part.data is cli.datamodule
-    run(words)
+    run(arguments)
     assert sys.modules["tiny_parts"].TinyData.made == made + 1
 
 
 def test_a_checkpoint_rebuilds_its_model_without_the_command_line(tiny: str) -> None:
     main(["fit", "--config", tiny])
     checkpoint = torch.load(RUN / "checkpoints/best.ckpt", weights_only=True)
-    assert checkpoint["lpr_lightning"]["model"] == "tiny_parts.TinyModel"
+    assert checkpoint["lpr_lightning"] == {"model": "tiny_parts.TinyModel", "data": "tiny_parts.TinyData"}
     cls = sys.modules["tiny_parts"].TinyModel
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lpr_lightning.hparams.ALLOWED_PACKAGES", ["tiny_parts"])
         model = cls.load_from_checkpoint(RUN / "checkpoints/best.ckpt")
-        assert built(checkpoint["hyper_parameters"]["part"]).scale == 0.5
+        part = built(checkpoint["hyper_parameters"]["part"], sys.modules["tiny_parts"].Part)
+        assert part is not None
+        assert part.scale == 0.5
     assert model.num_concepts == 4
 
 
@@ -100,6 +102,6 @@ def test_runs_go_below_the_default_root_folder_and_count_threads(tiny: str, monk
 
 
 def test_without_a_configuration_the_run_is_called_like_the_model(tiny: str) -> None:
-    words = ["--model=tiny_parts.TinyModel", "--model.part=tiny_parts.Part", "--data=tiny_parts.TinyData"]
-    main(["fit", *words, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"])
+    arguments = ["--model=tiny_parts.TinyModel", "--model.part=tiny_parts.Part", "--data=tiny_parts.TinyData"]
+    main(["fit", *arguments, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"])
     assert Path("logs/TinyModel/version_0/checkpoints/best.ckpt").is_file()

@@ -12,10 +12,10 @@ from lpr_lightning.cli import main
 from lpr_lightning.errors import LPRError, UntrainedModelError
 
 
-def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Return the one line that a refused command line ends in."""
     with pytest.raises(SystemExit, match="2"):
-        main(words)
+        main(arguments)
     error = capsys.readouterr().err
     assert "Traceback" not in error
     return error
@@ -33,7 +33,7 @@ def test_the_refusal_has_a_type_when_the_traceback_is_wanted(tiny: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["--model=evil_module.Model"],
         ["--model.part", "evil_module.Part"],
@@ -43,13 +43,13 @@ def test_the_refusal_has_a_type_when_the_traceback_is_wanted(tiny: str) -> None:
     ],
 )
 def test_class_paths_of_other_packages_are_refused_before_anything_is_imported(
-    tiny: str, words: list[str], capsys: pytest.CaptureFixture[str]
+    tiny: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("evil_module.py").write_text("from pathlib import Path\nPath('imported').touch()\n")
     Path("evil.yaml").write_text("model: {class_path: evil_module.Model}\n")
     sys.path.insert(0, ".")
     try:
-        error = refused(["fit", "--config", tiny, *words], capsys)
+        error = refused(["fit", "--config", tiny, *arguments], capsys)
     finally:
         sys.path.remove(".")
     assert "evil_module" in error
@@ -61,15 +61,15 @@ def test_a_package_is_allowed_by_name_for_one_command_only(
     tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("LPR_ALLOW_PACKAGES")
-    words = ["fit", "--config", tiny, "--trainer.fast_dev_run=1"]
-    main([*words, "--allow_package", "tiny_parts"])
+    arguments = ["fit", "--config", tiny, "--trainer.fast_dev_run=1"]
+    main([*arguments, "--allow_package", "tiny_parts"])
     assert "tiny_parts" not in hparams.ALLOWED_PACKAGES
-    assert "--allow_package tiny_parts" in refused(words, capsys)
-    assert "allow_package='a.b'" in refused([*words, "--allow_package=a.b"], capsys)
+    assert "--allow_package tiny_parts" in refused(arguments, capsys)
+    assert "allow_package='a.b'" in refused([*arguments, "--allow_package=a.b"], capsys)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "printed"),
     [
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml was not found in"),
         (["fit", "--config", "tiny.yaml", "--model.lrr=1"], "lrr"),
@@ -82,11 +82,11 @@ def test_a_package_is_allowed_by_name_for_one_command_only(
     ],
 )
 def test_mistakes_are_named_in_a_few_words(
-    tiny: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    tiny: str, arguments: list[str], printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("broken.yaml").write_text("a: [1,\n")
-    error = refused(words, capsys)
-    assert said in error
+    error = refused(arguments, capsys)
+    assert printed in error
     assert len(error.splitlines()) == 1
     assert not Path("logs").exists()
 

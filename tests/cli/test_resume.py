@@ -44,18 +44,18 @@ def test_a_flag_beats_the_checkpoint_which_beats_the_configuration(
 ) -> None:
     main(["fit", "--config", tiny, "--model.lr=0.02", "--model.gamma=0.5"])
     Path(tiny).write_text(Path(tiny).read_text().replace("init_args:\n", "init_args:\n    lr: 0.7\n", 1))
-    words = ["fit", "--config", tiny, "--ckpt_path", "last", "--trainer.max_epochs=3"]
-    cli = run(words)
+    arguments = ["fit", "--config", tiny, "--ckpt_path", "last", "--trainer.max_epochs=3"]
+    cli = run(arguments)
     assert cli.model.lr == 0.02
     assert cli.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.02 * 0.5**3)
     shutil.copy(HOME / "version_0/checkpoints/best.ckpt", "three.ckpt")
-    cli = run([*words[:-3], "--ckpt_path=last", "--trainer.max_epochs=4", "--model.lr", "0.4"])
+    cli = run([*arguments[:-3], "--ckpt_path=last", "--trainer.max_epochs=4", "--model.lr", "0.4"])
     assert cli.model.lr == 0.4
     assert cli.model.hparams["lr"] == 0.4
     assert cli.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.4 * 0.5**4)
-    said = caplog.text + "".join(capfd.readouterr())
-    assert "--model.lr: 0.02 as in the checkpoint (the configuration says 0.7" in said
-    assert "--model.lr: 0.4 as the command line says (the checkpoint has 0.02)" in said
+    printed = caplog.text + "".join(capfd.readouterr())
+    assert "--model.lr: 0.02 as in the checkpoint (the configuration says 0.7" in printed
+    assert "--model.lr: 0.4 as the command line says (the checkpoint has 0.02)" in printed
 
 
 def test_a_checkpoint_alone_brings_model_and_data(tiny: str) -> None:
@@ -109,6 +109,6 @@ def test_lightning_defect_stock_restore_ignores_a_new_rate(tiny: str) -> None:
 
 
 def test_reports_compare_nested_settings_by_name() -> None:
-    kept = leaves({"net": {"class_path": "a.B", "init_args": {"width": 3}}, "betas": [0.9, 0.99]})
-    final = leaves({"net": {"class_path": "a.B", "init_args": {"width": 4}}, "betas": (0.9, 0.99), "new": 1})
-    assert report("model", kept, {"net.width": 5}, final) == ["net.width"]
+    saved = leaves({"net": {"class_path": "a.B", "init_args": {"width": 3}}, "betas": [0.9, 0.99]})
+    final = leaves({"net": {"class_path": "a.B", "init_args": {"width": 4}}, "betas": [0.9, 0.99], "new": 1})
+    assert report("model", saved, {"net.width": 5}, final) == ["net.width"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lpr_lightning.cli.resume import leaves
 from lpr_lightning.cli.session import run
+from lpr_lightning.hparams import plain
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EVERYTHING = sorted(CONFIGS.rglob("*.yaml"))
@@ -21,10 +24,8 @@ SMALL = [
     "--trainer.limit_test_batches=1",
     "--trainer.enable_progress_bar=false",
     "--data.num_learners=60",
-    "--model.preparation=Preparation",
-    "--model.preparation.tracer_epochs=1",
-    "--model.preparation.announce=false",
-    "--model.preparation.demonstrators=[{class_path: GreedySearch}]",
+    "--model.demonstrations.announce=false",
+    "--model.demonstrations.searches=[{class_path: GreedySearch}]",
     "--model.clone_epochs=1",
     "--model.group_size=4",
 ]
@@ -58,11 +59,30 @@ def test_it_is_plain_yaml(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((CONFIGS / "preset").glob("*.yaml")), ids=ids)
 def test_a_preset_runs_over_grpo(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    grpo = CONFIGS / "grpo.yaml"
-    words = ["--config", str(path), *SMALL]
+    below = [] if path.stem == "dlpr" else ["--config", str(CONFIGS / "preset/dlpr.yaml")]
+    arguments = ["--config", str(CONFIGS / "grpo.yaml"), *below, "--config", str(path), *SMALL]
     if path.stem == "src":
-        words += ["--data.task.train=30", "--data.task.val=6", "--data.task.test=6"]
-    cli = run(["fit", "--config", str(grpo), *words])
-    given = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]["simulator"]["init_args"]
-    assert given.items() <= dict(cli.model.simulator.hparams).items()
+        arguments += ["--data.task.train=30", "--data.task.val=6", "--data.task.test=6"]
+    cli = run(["fit", *arguments])
+    preset = leaves(yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"])
+    smaller = tuple(flag.partition("=")[0].removeprefix("--model.").split(".")[0] for flag in SMALL)
+    kept = {name: value for name, value in preset.items() if not name.startswith((*smaller, "simulator.tracer"))}
+    assert kept
+    assert kept.items() <= leaves(plain(dict(cli.model.hparams))).items()
     assert "test/learning_effect" in cli.trainer.callback_metrics
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "tracer").glob("*.yaml")), ids=ids)
+def test_a_tracer_is_fitted_first(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = tmp_path / path.name
+    few.write_text(re.sub(r"max_epochs: \d+", "max_epochs: 2", path.read_text(encoding="utf-8")), encoding="utf-8")
+    arguments = [f"--model.simulator.tracer={few}", "--config", str(CONFIGS / "grpo.yaml"), *SMALL]
+    cli = run(["fit", *arguments, "--test_after_fit=false"])
+    description = plain(cli.model.simulator)
+    assert isinstance(description, dict)
+    fitted = leaves(yaml.safe_load(path.read_text(encoding="utf-8"))["model"])
+    assert {f"tracer.{name}": value for name, value in fitted.items()}.items() <= leaves(description).items()
+    rows = list(csv.DictReader((tmp_path / "logs/grpo/version_0/tracer/metrics.csv").open(encoding="utf-8")))
+    assert {row["epoch"] for row in rows} == {"0", "1"}
+    assert all(0 < float(row["val/auc"]) < 1 for row in rows if row["val/auc"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lpr_lightning import DKT, InteractionBatch, SyntheticLearners, check_method
-from lpr_lightning.checks.method import MethodError
+from lpr_lightning.checks import BrokenRule
 
 CONCEPTS = 6
 
@@ -172,7 +172,7 @@ def test_good_methods_pass(module: LightningModule, data: SyntheticLearners) -> 
     ids=lambda one: type(one).__name__ if isinstance(one, LightningModule) else "",
 )
 def test_broken_methods_are_named(module: LightningModule, rule: str, data: SyntheticLearners) -> None:
-    with pytest.raises(MethodError) as caught:
+    with pytest.raises(BrokenRule) as caught:
         check_method(module, data)
     assert caught.value.rule == rule
     assert "To mend it: " in str(caught.value)

@@ -83,11 +83,6 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(runs: Runs) -> None:
     _assert_same_end(runs.first, runs.fit_killed_and_resumed("resumed"))
 
 
-def test_a_killed_run_without_dropout_goes_on_as_if_nothing_had_happened(runs: Runs) -> None:
-    """The same without dropout, the last random numbers that do not resume (to be dropped when they do)."""
-    _assert_same_end(runs.certain, runs.fit_killed_and_resumed("certain_resumed", *runs.certainly))
-
-
 def test_two_processes_do_what_one_does(runs: Runs) -> None:
     """Half the batch on each of two processes, no dropout: the same weights and figures to rounding."""
     size = yaml.safe_load(runs.printed)["data"]["init_args"]["batch_size"]

@@ -11,8 +11,9 @@ from lpr_lightning.datamodules.base import LearnerDataModule, recorded
 from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.datamodules.table import AnswerTable, build_table
 from lpr_lightning.errors import DataError, LPRError, SettingError
+from lpr_lightning.protocols import LearnerData
 from lpr_lightning.tasks.next_answers import NextAnswers
-from lpr_lightning.types import InteractionBatch, Interactions, LearnerData, Split
+from lpr_lightning.types import InteractionBatch, Interactions, PathRequest, Split
 
 
 class Toy(LearnerDataModule):
@@ -47,6 +48,15 @@ class Toy(LearnerDataModule):
 
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+def unseen_requests(data: Toy) -> list[PathRequest]:
+    """Return the batches of a module's unseen learners."""
+    batches = []
+    for batch in data.predict_dataloader():
+        assert isinstance(batch, PathRequest)
+        batches.append(batch)
+    return batches
 
 
 def test_sizes_are_known_after_init_and_it_is_learner_data(tmp_path: Path) -> None:
@@ -150,7 +160,7 @@ def test_batches_are_independent_of_padding(tmp_path: Path) -> None:
     log = data.interactions("train")
     rows: dict[int, tuple[list[int], list[float]]] = {}
     for size in (1, 7):
-        for batch in data.batches("train", NextAnswers(), size, shuffle=True):
+        for batch in Toy(cache_dir=str(tmp_path), batch_size=size).batches("train", shuffle=True):
             assert isinstance(batch, InteractionBatch)
             assert (batch.concept[~batch.mask] == -1).all()
             for row in range(len(batch)):
@@ -202,7 +212,7 @@ def test_unseen_learners_come_in_the_order_of_their_goals(tmp_path: Path) -> Non
         predict_histories=str(tmp_path / "histories.csv"),
         predict_length=4,
     )
-    batches = list(data.predict_dataloader())
+    batches = unseen_requests(data)
     assert [batch.row.tolist() for batch in batches] == [[0, 1], [2]]
     assert data.predict_learners == ["zoe", "yan", "xi"]
     assert batches[0].history.concept[0].tolist() == [[2, -1], [0, 3]]
@@ -214,7 +224,7 @@ def test_answers_since_the_path_began_need_goals_and_shorten_the_path(tmp_path: 
     (tmp_path / "goals.csv").write_text("learner,targets\nzoe,a;b\nyan,d\n")
     (tmp_path / "answers.csv").write_text("learner,concept,correct\nyan,c,1\n")
     files: dict[str, Any] = {"predict_answers": str(tmp_path / "answers.csv"), "cache_dir": str(tmp_path)}
-    (request,) = Toy(**files, predict_goals=str(tmp_path / "goals.csv"), predict_length=4).predict_dataloader()
+    (request,) = unseen_requests(Toy(**files, predict_goals=str(tmp_path / "goals.csv"), predict_length=4))
     assert request.history.lengths.tolist() == [0, 1]
     assert request.length.tolist() == [4, 3]
     with pytest.raises(SettingError, match=r"predict_answers=.*predict_goals"):

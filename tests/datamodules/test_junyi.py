@@ -10,7 +10,8 @@ import pytest
 
 from lpr_lightning.datamodules.junyi import LOG, TABLE, ExerciseTable, Junyi
 from lpr_lightning.datamodules.prerequisites import clean_edges
-from lpr_lightning.datamodules.rows import compact, order_by
+from lpr_lightning.datamodules.rows import order_by
+from lpr_lightning.datamodules.table import compact
 from lpr_lightning.errors import DataError, MissingFileError
 
 ROOT = Path(os.environ.get("LPR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "junyi"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,14 @@ from torch import Tensor
 from lpr_lightning.datamodules import loader
 from lpr_lightning.datamodules.loader import IndexedBatches
 from lpr_lightning.errors import SettingError
+from lpr_lightning.types import TensorData
+
+
+@dataclass(frozen=True)
+class Rows(TensorData):
+    """The positions [B] of the examples in a batch."""
+
+    index: Tensor
 
 
 class Positions:
@@ -18,14 +28,23 @@ class Positions:
     def __init__(self, count: int) -> None:
         self.sizes = torch.randint(1, 50, (count,), generator=torch.Generator().manual_seed(count))
 
-    def batch(self, index: Tensor) -> Tensor:
-        return index
+    def batch(self, index: Tensor) -> Rows:
+        return Rows(index)
+
+
+def positions(batches: Iterable[TensorData]) -> list[Tensor]:
+    """Return the positions in each batch."""
+    found = []
+    for batch in batches:
+        assert isinstance(batch, Rows)
+        found.append(batch.index)
+    return found
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("bucket", [True, False])
 def test_every_example_comes_once_in_an_epoch(shuffle: bool, bucket: bool) -> None:
-    batches = list(IndexedBatches(Positions(103), 8, shuffle=shuffle, bucket=bucket))
+    batches = positions(IndexedBatches(Positions(103), 8, shuffle=shuffle, bucket=bucket))
     assert torch.cat(batches).sort().values.equal(torch.arange(103))
     assert len(batches) == len(IndexedBatches(Positions(103), 8, shuffle=shuffle, bucket=bucket)) == 13
     assert max(map(len, batches)) == 8
@@ -35,7 +54,7 @@ def test_epochs_differ_and_repeat_with_the_seed() -> None:
     def epoch(number: int, seed: int = 0) -> list[list[int]]:
         batches = IndexedBatches(Positions(50), 4, shuffle=True, seed=seed)
         batches.sampler.set_epoch(number)
-        return [batch.tolist() for batch in batches]
+        return [index.tolist() for index in positions(batches)]
 
     assert epoch(1) == epoch(1)
     assert epoch(1) != epoch(2)
@@ -46,8 +65,9 @@ def test_bucketing_leaves_less_padding() -> None:
     examples = Positions(1000)
 
     def padding(bucket: bool) -> int:
-        batches = IndexedBatches(examples, 16, shuffle=True, bucket=bucket)
-        return sum(int(examples.sizes[b].max()) * len(b) - int(examples.sizes[b].sum()) for b in batches)
+        batches = positions(IndexedBatches(examples, 16, shuffle=True, bucket=bucket))
+        sizes = [examples.sizes[index] for index in batches]
+        return sum(int(one.max()) * len(one) - int(one.sum()) for one in sizes)
 
     assert padding(True) < 0.5 * padding(False)
 
@@ -59,9 +79,9 @@ def test_ranks_share_the_examples(monkeypatch: pytest.MonkeyPatch, count: int, w
     def ranks(shuffle: bool) -> list[list[Tensor]]:
         found = []
         for rank in range(world):
-            monkeypatch.setattr(loader, "_process", lambda rank=rank: (rank, world))
+            monkeypatch.setattr(loader, "rank_and_world", lambda rank=rank: (rank, world))
             batches = IndexedBatches(Positions(count), size, shuffle=shuffle)
-            found.append(list(batches))
+            found.append(positions(batches))
             assert len(found[-1]) == len(batches)
         return found
 
@@ -80,7 +100,7 @@ def test_a_pass_goes_on_where_it_was_interrupted() -> None:
     second = IndexedBatches(Positions(40), 4, shuffle=True)
     second.load_state_dict(first.state_dict())
     rest = list(second)
-    assert torch.cat(seen + rest).sort().values.equal(torch.arange(40))
+    assert torch.cat(positions(seen + rest)).sort().values.equal(torch.arange(40))
     assert len(list(second)) == 10
     finished = IndexedBatches(Positions(40), 4, shuffle=True)
     list(finished)
@@ -96,8 +116,8 @@ class Recorder(LightningModule):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.epochs: dict[int, list[Tensor]] = {}
 
-    def training_step(self, batch: Tensor) -> Tensor:
-        self.epochs.setdefault(self.current_epoch, []).append(batch)
+    def training_step(self, batch: Rows) -> Tensor:
+        self.epochs.setdefault(self.current_epoch, []).append(batch.index)
         return self.weight.sum()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.zpd import ZPDBands, concept_difficulty, estimate_zpd, isotonic, zpd_alignment
+from lpr_lightning.functional.zpd import (
+    ZPDBands,
+    concept_difficulty,
+    estimate_zpd,
+    isotonic,
+    step_difficulty,
+    zpd_alignment,
+)
 from lpr_lightning.types import Interactions
 
 
@@ -50,41 +57,48 @@ def test_unknown_concepts_are_refused() -> None:
         concept_difficulty(Interactions.from_lists([[(4, 1)]]), 4)
 
 
+def test_a_step_is_as_hard_as_the_mean_of_its_concepts() -> None:
+    generator = torch.Generator().manual_seed(3)
+    difficulty = torch.rand(6, generator=generator)
+    concept = torch.randint(-1, 6, (8, 5, 3), generator=generator)
+    concept[0] = -1
+    got, known = step_difficulty(concept, difficulty)
+    for row, steps in enumerate(concept.tolist()):
+        for place, concepts in enumerate(steps):
+            rates = [float(difficulty[c]) for c in concepts if c >= 0]
+            assert float(got[row, place]) == pytest.approx(np.mean(rates) if rates else 0.0)
+            assert bool(known[row, place]) == bool(rates)
+
+
 def test_alignment_matches_loops_and_ignores_padding() -> None:
     generator = torch.Generator().manual_seed(1)
-    path = torch.randint(0, 6, (20, 5), generator=generator)
-    path = path.masked_fill(torch.arange(5) >= torch.randint(0, 6, (20, 1), generator=generator), -1)
-    difficulty, centre, width = (
-        torch.rand(6, generator=generator),
-        torch.rand(20, generator=generator),
-        torch.full((20,), 0.2),
-    )
+    difficulty, centre = torch.rand(20, 5, generator=generator), torch.rand(20, generator=generator)
+    mask, width = torch.rand(20, 5, generator=generator) < 0.4, torch.full((20,), 0.2)
     expected = []
-    for row, steps in enumerate(path.tolist()):
-        kernels = [np.exp(-((float(difficulty[c]) - float(centre[row])) ** 2) / (2 * 0.2**2)) for c in steps if c >= 0]
+    for row, steps in enumerate(difficulty.tolist()):
+        kernels = [np.exp(-((d - float(centre[row])) ** 2) / (2 * 0.2**2)) for d, m in zip(steps, mask[row]) if m]
         expected.append(float(np.mean(kernels)) if kernels else 0.0)
-    got = zpd_alignment(path, difficulty, centre, width)
+    assert 0.0 in expected
+    got = zpd_alignment(difficulty, mask, centre, width)
     torch.testing.assert_close(got, torch.tensor(expected))
-    wide = torch.nn.functional.pad(path, (0, 3), value=-1)
-    torch.testing.assert_close(zpd_alignment(wide, difficulty, centre, width), got)
+    dirty = difficulty.masked_fill(~mask, torch.nan)
+    torch.testing.assert_close(zpd_alignment(dirty, mask, centre, width), got)
 
 
 def trajectories(seed: int, rows: int = 800) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Good paths of learners of proficiency a hold concepts of a difficulty near a."""
+    """Difficulty, mask, effect and proficiency: good paths of learners of proficiency a have a difficulty near a."""
     generator = torch.Generator().manual_seed(seed)
-    difficulty = torch.linspace(0, 1, 41)
     proficiency = torch.rand(rows, generator=generator)
-    near = (proficiency[:, None] + 0.1 * torch.randn(rows, 6, generator=generator)).clamp(0, 1)
-    path = (near * 40).round().long()
-    path = path.masked_fill(torch.arange(6) >= torch.randint(0, 7, (rows, 1), generator=generator), -1)
+    difficulty = (proficiency[:, None] + 0.1 * torch.randn(rows, 6, generator=generator)).clamp(0, 1)
+    mask = torch.arange(6) < torch.randint(0, 7, (rows, 1), generator=generator)
     effect = torch.where(torch.rand(rows, generator=generator) < 0.7, 0.95, 0.3)
-    return path, effect, proficiency, difficulty
+    return difficulty.masked_fill(~mask, torch.nan), mask, effect, proficiency
 
 
 def test_bands_match_loops() -> None:
-    path, effect, proficiency, difficulty = trajectories(2)
-    bands = estimate_zpd(path, effect, proficiency, difficulty)
-    usable = [i for i in range(len(path)) if (path[i] >= 0).any()]
+    difficulty, mask, effect, proficiency = trajectories(2)
+    bands = estimate_zpd(difficulty, mask, effect, proficiency)
+    usable = [i for i in range(len(mask)) if mask[i].any()]
     edges = np.quantile(proficiency.double().numpy()[usable], np.arange(1, 10) / 10)
     np.testing.assert_allclose(bands.edges.numpy(), edges, rtol=1e-6)
     centres = []
@@ -95,7 +109,7 @@ def test_bands_match_loops() -> None:
             if effect[i] > 0.9 and int(np.searchsorted(edges, float(proficiency[i]), "right")) == number
         ]
         assert len(good) >= 30
-        met = [float(difficulty[c]) for i in good for c in path[i].tolist() if c >= 0]
+        met = [value for i in good for value in difficulty[i][mask[i]].tolist()]
         centres.append(np.mean(met))
         assert bands.width[number].item() == pytest.approx(max(np.std(met), 0.05), abs=1e-5)
     assert centres == sorted(centres)
@@ -103,31 +117,36 @@ def test_bands_match_loops() -> None:
 
 
 def test_thin_bins_take_the_whole() -> None:
-    path, effect, proficiency, difficulty = trajectories(3)
+    difficulty, mask, effect, proficiency = trajectories(3)
     effect = torch.where(proficiency < 0.05, 0.2, effect)
-    bands = estimate_zpd(path, effect, proficiency, difficulty, bins=20, min_paths=20)
+    bands = estimate_zpd(difficulty, mask, effect, proficiency, bins=20, min_paths=20)
     assert (bands.centre[1:] >= bands.centre[:-1]).all()
     good = (effect > 0.9).nonzero().squeeze(1)
-    met = difficulty[path[good][path[good] >= 0]]
+    met = difficulty[good][mask[good]]
     assert bands.width[0].item() == pytest.approx(met.std(correction=0).item(), abs=1e-5)
     assert bands.centre[0] <= bands.centre[2]
 
 
 def test_few_good_paths_take_the_best_and_none_take_the_mean() -> None:
-    path, _, proficiency, difficulty = trajectories(4)
-    effect = torch.linspace(-1, 0.8, len(path))
-    bands = estimate_zpd(path, effect, proficiency, difficulty)
-    usable = [i for i in range(len(path)) if (path[i] >= 0).any()][-30:]
-    met = difficulty[path[usable][path[usable] >= 0]]
+    difficulty, mask, _, proficiency = trajectories(4)
+    effect = torch.linspace(-1, 0.8, len(mask))
+    bands = estimate_zpd(difficulty, mask, effect, proficiency)
+    usable = [i for i in range(len(mask)) if mask[i].any()][-30:]
+    met = difficulty[usable][mask[usable]]
     torch.testing.assert_close(bands.centre, met.mean().expand(10))
-    none = estimate_zpd(path, -effect.abs(), proficiency, difficulty)
-    torch.testing.assert_close(none.centre, torch.full((10,), 0.5))
+    none = estimate_zpd(difficulty, mask, -effect.abs(), proficiency, centre_fallback=0.4)
+    torch.testing.assert_close(none.centre, torch.full((10,), 0.4))
     torch.testing.assert_close(none.width, torch.full((10,), 0.1))
 
 
 def test_one_step_alone_takes_the_fallback_width() -> None:
     bands = estimate_zpd(
-        torch.tensor([[1, -1]]), torch.ones(1), torch.tensor([0.4]), torch.tensor([0.1, 0.7]), bins=1, min_paths=1
+        torch.tensor([[0.7, 0.1]]),
+        torch.tensor([[True, False]]),
+        torch.ones(1),
+        torch.tensor([0.4]),
+        bins=1,
+        min_paths=1,
     )
     assert bands.edges.shape == (0,)
     assert bands.centre.tolist() == pytest.approx([0.7])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rollouts import made_rollout
 from torch import Tensor, distributed
 
 from lpr_lightning.metrics import AnswerMetrics, Hypervolume, MasteryAgreement, RolloutMetrics
 from lpr_lightning.metrics.concept_error import ConceptError
 from lpr_lightning.metrics.path_metrics import PathFigures, PathLabelMetrics
-from lpr_lightning.types import Rollout
 
 torch.set_num_threads(1)
 ROWS = 24
@@ -38,18 +38,12 @@ def answers(rows: Tensor) -> dict[str, Tensor]:
 
 def rollouts(rows: Tensor) -> dict[str, Tensor]:
     metric = RolloutMetrics(bootstrap=20)
-    rollout = Rollout(
-        path=PATH,
-        response=CORRECT,
-        predicted=PROBABILITY,
+    rollout = made_rollout(
+        PATH,
         score_before=random(ROWS),
         score_after=random(ROWS, seed=1),
         score_max=torch.ones(ROWS),
-        mastery_before=PROBABILITY,
-        mastery_after=PROBABILITY,
-        targets=PROBABILITY > 0.5,
         wanted_length=torch.full((ROWS,), 4),
-        learner=torch.arange(ROWS),
     )
     if len(rows):
         metric.update(rollout.select(rows))

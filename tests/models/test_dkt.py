@@ -9,8 +9,10 @@ import torch
 from lightning.pytorch import Trainer
 
 from lpr_lightning.errors import SettingError
+from lpr_lightning.hparams import load_module
 from lpr_lightning.models.dkt import DKT
-from lpr_lightning.types import InteractionBatch, Interactions, KnowledgeTracer
+from lpr_lightning.protocols import Tracer
+from lpr_lightning.types import Answers, Exercise, InteractionBatch, Interactions
 
 
 def batch(concepts: int = 5) -> InteractionBatch:
@@ -21,8 +23,8 @@ def batch(concepts: int = 5) -> InteractionBatch:
     return Interactions.from_lists(rows).batch(torch.arange(3))
 
 
-def test_it_is_a_knowledge_tracer() -> None:
-    assert isinstance(DKT(3), KnowledgeTracer)
+def test_it_is_a_tracer() -> None:
+    assert isinstance(DKT(3), Tracer)
 
 
 def test_an_answer_is_predicted_without_sight_of_itself_or_what_follows() -> None:
@@ -34,24 +36,23 @@ def test_an_answer_is_predicted_without_sight_of_itself_or_what_follows() -> Non
         assert not torch.allclose(tracer(one)[:, 3:], tracer(changed)[:, 3:])
 
 
+@torch.no_grad()
 def test_stepwise_predictions_equal_those_of_the_whole_log() -> None:
-    tracer, one = DKT(5, num_layers=2).eval(), batch()
-    with torch.no_grad():
-        whole = tracer(one).sigmoid()
-        state = tracer.initial_state(1)
-        for step in range(8):
-            state = tracer.observe(state, one.concept[:1, step], one.correct[:1, step])
-            predicted = tracer.predict(state, one.concept[:1, step + 1])
-            torch.testing.assert_close(predicted[0], whole[0, step])
-            torch.testing.assert_close(tracer.mastery(state)[0, one.concept[0, step + 1, 0]], predicted[0])
+    tracer, one = DKT(5, num_layers=2).eval(), batch().select(torch.tensor([0]))
+    whole, state = tracer(one).sigmoid(), tracer.initial_state(1)
+    for step in range(8):
+        state = tracer.observe(state, one.asked(step), one.correct[:, step])
+        predicted = tracer.predict(state, one.asked(step + 1))
+        torch.testing.assert_close(predicted[0], whole[0, step])
+        torch.testing.assert_close(tracer.mastery(state)[0, one.concept[0, step + 1, 0]], predicted[0])
 
 
+@torch.no_grad()
 def test_several_concepts_count_as_the_mean_of_their_logits() -> None:
     tracer = DKT(5).eval()
     state = tracer.encode(batch())
-    with torch.no_grad():
-        both = tracer.predict(state, torch.tensor([[0, 3], [0, 3], [0, -1]]))
-        mastery = tracer.mastery(state)
+    asked = Exercise(torch.tensor([[0, 3], [0, 3], [0, -1]]), torch.full((3,), -1))
+    both, mastery = tracer.predict(state, asked), tracer.mastery(state)
     expected = (mastery[:2, 0].logit() + mastery[:2, 3].logit()) / 2
     torch.testing.assert_close(both[:2].logit(), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(both[2], mastery[2, 0])
@@ -77,10 +78,10 @@ def test_loss_and_gradients_equal_those_of_a_plain_padded_loop() -> None:
     tracer, one = DKT(5, dropout=0.0).double(), batch()
     correct = one.correct.double()
     hidden, _ = tracer.net.lstm(tracer.net.embedding(one.concept[:, :-1, 0].clamp_min(0) + 5 * correct[:, :-1].long()))
-    predicted = tracer.head(hidden).sigmoid().gather(2, one.concept[:, 1:].clamp_min(0))[..., 0]
+    predicted = tracer.net.head(hidden).sigmoid().gather(2, one.concept[:, 1:].clamp_min(0))[..., 0]
     mask = one.mask[:, 1:]
     plain = torch.nn.functional.binary_cross_entropy(predicted[mask], correct[:, 1:][mask])
-    ours = tracer.training_step(InteractionBatch(one.concept, one.item, correct, one.mask, one.learner), 0)
+    ours = tracer.losses(InteractionBatch(one.concept, one.item, correct, one.mask, one.learner))["answers"]
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
     gradients = [torch.autograd.grad(loss, list(tracer.parameters())) for loss in (ours, plain)]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-10)
@@ -93,6 +94,7 @@ def test_evaluation_returns_every_real_next_answer_once() -> None:
         again = tracer.test_step(one, 0)["answers"]
         whole = tracer(one).sigmoid()
     torch.testing.assert_close(vars(answers), vars(again))
+    assert isinstance(answers, Answers)
     assert len(answers) == int(one.mask[:, 1:].sum()) == 12
     assert answers.concept.shape == (12, 1)
     assert torch.equal(answers.item, answers.concept[:, 0])
@@ -109,10 +111,11 @@ def test_a_batch_without_a_next_answer_is_no_error(steps: int) -> None:
     short = InteractionBatch(
         one.concept[:, :steps], one.item[:, :steps], one.correct[:, :steps], one.mask[:, :steps], one.learner
     )
-    loss = tracer.training_step(short, 0)
+    loss = tracer.losses(short)["answers"]
     torch.autograd.backward(loss)
     assert float(loss.detach()) == 0
-    assert not len(tracer.validation_step(short, 0)["answers"])
+    assert not len(tracer.answers(short))
+    assert tracer(short).shape == (3, 0)
 
 
 def test_a_checkpoint_rebuilds_it_without_the_command_line(tmp_path: Path) -> None:
@@ -123,6 +126,9 @@ def test_a_checkpoint_rebuilds_it_without_the_command_line(tmp_path: Path) -> No
     again = DKT.load_from_checkpoint(tmp_path / "dkt.ckpt", weights_only=True)
     assert again.net.hidden_size == 7
     torch.testing.assert_close(dict(again.state_dict()), dict(tracer.state_dict()))
+    alone = load_module(tmp_path / "dkt.ckpt")
+    assert isinstance(alone, DKT)
+    torch.testing.assert_close(dict(alone.state_dict()), dict(tracer.state_dict()))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch import Tensor
 
 from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.path_baselines import bigram_path, bigram_successors
 from lpr_lightning.functional.repeats import excess_repeats, expected_repeats, hard_repeats, pairwise_repeats
 from lpr_lightning.models.multitask_lstm import MultiTaskLSTM, last_concept
+from lpr_lightning.protocols import Tracer
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.tasks.next_paths import LoggedPaths, NextPaths
-from lpr_lightning.types import Answers, InteractionBatch, Interactions, KnowledgeTracer, PathRequest
+from lpr_lightning.types import Answers, Exercise, InteractionBatch, Interactions, PathRequest, Rollout
 
 TASK = NextPaths(history_length=4, length=3, train_stride=2)
 
@@ -45,58 +48,77 @@ def trainer_of(folder: Path, **settings: Any) -> Trainer:
     return Trainer(default_root_dir=folder, accelerator="cpu", **{"max_epochs": 1, **quiet, **settings})
 
 
+def request_of(history: InteractionBatch, length: int) -> PathRequest:
+    rows = torch.arange(len(history))
+    return PathRequest(history, torch.ones(len(history), 8) > 0, torch.full_like(rows, length), rows, rows)
+
+
 def changed_labels(batch: LoggedPaths) -> LoggedPaths:
     future = batch.future
     concept = (future.concept + 1) % 8
     return replace(batch, future=replace(future, concept=concept, correct=1 - future.correct))
 
 
-def test_it_is_a_knowledge_tracer() -> None:
-    assert isinstance(model_of(), KnowledgeTracer)
+def test_it_is_a_tracer() -> None:
+    assert isinstance(model_of(), Tracer)
 
 
 @pytest.mark.parametrize("settings", [{}, {"decoder": "direct"}, {"decoder": "shared"}, {"beam_width": 3}])
-def test_changing_the_labels_changes_no_recommendation(settings: dict[str, Any]) -> None:
+def test_changing_the_labels_changes_no_recommendation(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, batch = model_of(**settings).eval(), one_batch()
+    seen: list[Tensor] = []
+
+    def update(paths: Mapping[str, Tensor], *_: Tensor) -> None:
+        seen.append(paths[""])
+
+    monkeypatch.setattr(model.val_figures, "update", update)
     with torch.no_grad():
-        own = model._evaluate(batch, model.val_figures)
-        other = model._evaluate(changed_labels(batch), model.val_figures)
-    assert torch.equal(own["path"], other["path"])
+        for one in (batch, changed_labels(batch)):
+            model.evaluate(one, "val")
+    assert torch.equal(*seen)
 
 
 def test_answers_of_the_path_change_no_prediction_of_them() -> None:
     model, batch = model_of().eval(), one_batch()
     flipped = replace(batch, future=replace(batch.future, correct=1 - batch.future.correct))
     with torch.no_grad():
-        own, other = (model._evaluate(one, model.val_figures)["answers"] for one in (batch, flipped))
+        own, other = (model.evaluate(one, "val")["answers"] for one in (batch, flipped))
     assert isinstance(own, Answers)
+    assert isinstance(other, Answers)
     assert torch.equal(own.probability, other.probability)
     assert torch.equal(own.correct, batch.future.correct.flatten())
     assert torch.equal(own.learner, batch.future.learner.repeat_interleave(3))
     assert own.concept.shape == (36, 1)
 
 
-def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
+def test_the_terms_of_the_loss_have_their_weights() -> None:
     batch = one_batch()
     for excess in (True, False):
         model = model_of(lambda_tracing=0.5, lambda_repeat=2.0, excess=excess)
-        losses = model.losses(batch)
-        expected = losses["loss_path"] + 0.5 * losses["loss_tracing"] + 2 * losses["loss_repeat"]
-        torch.testing.assert_close(losses["loss"], expected)
+        losses, expected = model.terms(batch)
+        assert set(losses) == {"path", "tracing", "repeat"}
         state, last = model.net.encode(batch.history), last_concept(batch.history)
+        logit = model.net.path_logit(state, last, batch.path)
+        chance = logit.log_softmax(-1).gather(2, batch.path[..., None])
+        torch.testing.assert_close(losses["path"], -chance.mean())
+        correct, success = batch.future.correct, model.net.trace(state, batch.path).sigmoid()
+        entropy = -(correct * success.log() + (1 - correct) * (1 - success).log())
+        torch.testing.assert_close(losses["tracing"], 0.5 * entropy.mean())
         probability = model.net.path_logit(state, last, model.net.recommend(state, last, 3)).softmax(-1)
         repeats = pairwise_repeats(probability)
         repeats = excess_repeats(repeats, batch.path) if excess else repeats
-        torch.testing.assert_close(losses["loss_repeat"], repeats.mean())
-        torch.testing.assert_close(losses["expected_repeats"], expected_repeats(probability).mean())
+        torch.testing.assert_close(losses["repeat"], 2 * repeats.mean())
+        torch.testing.assert_close(expected, expected_repeats(probability).mean())
+        torch.testing.assert_close(model.losses(batch), losses)
 
 
 def test_a_term_without_weight_moves_nothing() -> None:
     model = model_of(lambda_tracing=0, lambda_repeat=0)
     losses = model.losses(one_batch())
-    assert torch.equal(losses["loss"], losses["loss_path"])
-    assert not losses["loss_repeat"].requires_grad
-    torch.autograd.backward(losses["loss"])
+    assert set(losses) == {"path"}
+    torch.autograd.backward(losses["path"])
     moved = {name.split(".")[1] for name, weight in model.named_parameters() if weight.grad is not None}
     assert moved == {"answers", "steps", "shared", "path", "path_head"}
 
@@ -111,13 +133,13 @@ def test_one_step_changes_every_weight_and_two_learners_can_be_learned_by_heart(
     for step in range(120):
         losses = model.losses(batch)
         optimizer.zero_grad()
-        torch.autograd.backward(losses["loss"])
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
         optimizer.step()
         if step == 0:
             assert all(not torch.equal(before[name], weight) for name, weight in model.named_parameters())
     with torch.no_grad():
-        assert torch.equal(model.eval()(batch.history, 3), batch.path)
-        assert float(losses["loss_tracing"]) < 0.1
+        assert torch.equal(model.eval().plan(request_of(batch.history, 3)), batch.path)
+        assert float(losses["tracing"]) < 0.1
 
 
 @pytest.mark.parametrize("repeat_of", ["own", "logged"])
@@ -132,9 +154,9 @@ def test_the_repeat_loss_makes_paths_repeat_less(repeat_of: str) -> None:
         optimizer = model.configure_optimizers()
         for _ in range(60):
             optimizer.zero_grad()
-            torch.autograd.backward(model.losses(batch)["loss"])
+            torch.autograd.backward(torch.stack(list(model.losses(batch).values())).sum())
             optimizer.step()
-        repeats.append(float(hard_repeats(model.eval()(batch.history, 5)).float().mean()))
+        repeats.append(float(hard_repeats(model.eval().plan(request_of(batch.history, 5))).float().mean()))
     assert repeats[1] < repeats[0] - 1
 
 
@@ -159,10 +181,10 @@ def test_figures_stand_beside_baselines_fitted_on_training_learners(tmp_path: Pa
 def test_no_repeat_holds_for_every_path() -> None:
     model, batch = model_of(no_repeat=True, beam_width=2).eval(), one_batch()
     with torch.no_grad():
-        assert int(hard_repeats(model(batch.history, 8)).max()) == 0
+        assert int(hard_repeats(model.plan(request_of(batch.history, 8))).max()) == 0
 
 
-def test_strangers_get_paths_of_the_length_they_want_and_a_rollout(tmp_path: Path) -> None:
+def test_unseen_learners_get_paths_of_the_length_they_want_and_a_rollout(tmp_path: Path) -> None:
     model, source = model_of().eval(), data()
     source.setup()
     model.connect(source)
@@ -174,18 +196,19 @@ def test_strangers_get_paths_of_the_length_they_want_and_a_rollout(tmp_path: Pat
     with torch.no_grad():
         outputs = model.predict_step(request, 0)
     rollout = outputs["rollout"]
+    assert isinstance(rollout, Rollout)
     assert outputs["request"] is request
     assert rollout.length.tolist() == [5, 2, 3]
-    assert outputs["expected_gain"].shape == rollout.predicted.shape == (3, 5)
+    assert rollout.gain.shape == rollout.predicted.shape == (3, 5)
     read = TASK.history(history)
     assert read.concept[0, :, 0].tolist() == [1, 2, 3, 4]
     with torch.no_grad():
-        torch.testing.assert_close(rollout.path, model.recommend(replace(request, history=read)))
-        first = model.predict(model.encode(read), rollout.path[:, 0])
+        torch.testing.assert_close(rollout.action, model.plan(replace(request, history=read)))
+        first = model.predict(model.encode(read), Exercise.of_concepts(rollout.action[:, 0]))
     torch.testing.assert_close(rollout.predicted[:, 0], first)
     assert all(weight.requires_grad for weight in model.parameters())
-    alone = model.recommend(request.select(torch.tensor([1])))
-    assert torch.equal(alone[0], rollout.path[1, :2])
+    alone = model.plan(request.select(torch.tensor([1])))
+    assert torch.equal(alone[0], rollout.action[1, :2])
 
 
 def test_a_checkpoint_keeps_the_bigram_and_how_histories_are_read(tmp_path: Path) -> None:
@@ -241,4 +264,4 @@ def test_padding_of_histories_changes_nothing() -> None:
         history.learner,
     )
     padded = replace(copy.copy(batch), history=wide)
-    torch.testing.assert_close(model.losses(padded)["loss"], model.losses(batch)["loss"])
+    torch.testing.assert_close(model.losses(padded), model.losses(batch))

@@ -13,10 +13,8 @@ from lightning.pytorch import Trainer
 from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.errors import SettingError
 from lpr_lightning.models.simple_kt import SimpleKT
-from lpr_lightning.preparation.tracer import fit_tracer
-from lpr_lightning.simulators.check import check_simulator
-from lpr_lightning.simulators.kes import KESSimulator
-from lpr_lightning.types import InteractionBatch, Interactions, KnowledgeTracer, PathRequest, QuestionTracer
+from lpr_lightning.protocols import Tracer
+from lpr_lightning.types import Answers, InteractionBatch, Interactions
 
 SMALL: dict[str, Any] = {"width": 8, "num_heads": 2, "window": 6, "num_layers": 2}
 
@@ -25,7 +23,6 @@ def tracer(**settings: object) -> SimpleKT:
     torch.manual_seed(0)
     made = SimpleKT(5, 7, **{**SMALL, **settings}).eval()
     torch.nn.init.normal_(made.net.embedding.difficulty.weight)
-    made.net.embedding.place(torch.tensor([[0, -1], [1, -1], [2, 3], [3, -1], [4, -1], [0, 1], [2, -1]]))
     return made
 
 
@@ -36,9 +33,8 @@ def batch() -> InteractionBatch:
     return Interactions.from_lists(rows).batch(torch.arange(3))
 
 
-def test_it_is_a_tracer_of_concepts_and_of_questions() -> None:
-    assert isinstance(tracer(), KnowledgeTracer)
-    assert isinstance(tracer(), QuestionTracer)
+def test_it_is_a_tracer() -> None:
+    assert isinstance(tracer(), Tracer)
 
 
 @torch.no_grad()
@@ -63,33 +59,31 @@ def test_padding_changes_nothing() -> None:
 @torch.no_grad()
 def test_stepwise_predictions_equal_those_of_the_whole_log() -> None:
     model, log = tracer(), batch()
-    one = replace(log, item=torch.where(log.item == 2, 6, log.item), concept=log.concept)
-    whole, state = model(one).sigmoid(), model.initial_state(1)
-    for step in range(8):
-        state = model.observe_item(state, one.item[:1, step], one.correct[:1, step])
-        torch.testing.assert_close(model.predict_item(state, one.item[:1, step + 1])[0], whole[0, step])
+    log = replace(log, item=torch.where(log.item == 2, 6, log.item)).select(torch.tensor([0]))
+    for one in (log, replace(log, item=torch.full_like(log.item, -1))):
+        whole, state = model(one).sigmoid(), model.initial_state(1)
+        for step in range(8):
+            state = model.observe(state, one.asked(step), one.correct[:, step])
+            predicted = model.predict(state, one.asked(step + 1))[0]
+            torch.testing.assert_close(predicted, whole[0, step])
+    torch.testing.assert_close(model.mastery(state)[0, one.concept[0, step + 1, 0]], predicted)
+
+
+def test_first_answers_are_learned_from_and_difficulties_are_held_small() -> None:
+    model, one = tracer(dropout=0.0, item_dropout=0.0), batch()
+    plain = torch.nn.functional.binary_cross_entropy_with_logits(model.net.logits(one)[one.mask], one.correct[one.mask])
+    torch.testing.assert_close(model.losses(one), {"answers": plain})
+    model = tracer(difficulty_decay=2.0)
+    asked = model.net.embedding.difficulty.weight[one.item[one.mask], 0]
+    torch.testing.assert_close(model.losses(one)["difficulty"], 2 * asked.square().mean())
+
+
+def test_questions_are_hidden_from_training_steps_alone() -> None:
+    model, one = tracer(dropout=0.0, item_dropout=0.999), batch()
     blind = replace(one, item=torch.full_like(one.item, -1))
-    whole, state = model(blind).sigmoid(), model.initial_state(1)
-    for step in range(8):
-        state = model.observe(state, one.concept[:1, step], one.correct[:1, step])
-        predicted = model.predict(state, one.concept[:1, step + 1])[0]
-        torch.testing.assert_close(predicted, whole[0, step])
-        torch.testing.assert_close(model.mastery(state)[0, one.concept[0, step + 1, 0]], predicted)
-
-
-@torch.no_grad()
-def test_some_concepts_and_several_candidates_equal_one_at_a_time() -> None:
-    model = tracer()
-    state = model.encode(batch())
-    concept = torch.tensor([[0, 3], [4, 4], [2, 1]])
-    torch.testing.assert_close(model.mastery_of(state, concept), model.mastery(state).gather(1, concept))
-    each = model.observe_each(state, concept, torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
-    second = model.observe(state, concept[:, 1], torch.tensor([0.0, 1.0, 1.0]))
-    for part, other in zip(each, second):
-        torch.testing.assert_close(part[1::2], other)
-    torch.testing.assert_close(
-        model.mastery_of(each, concept), model.mastery(each).gather(1, concept[[0, 0, 1, 1, 2, 2]])
-    )
+    torch.manual_seed(0)
+    torch.testing.assert_close(model.losses(one), tracer(dropout=0.0, item_dropout=0.0).losses(blind))
+    assert not torch.allclose(model(one), model(blind))
 
 
 def test_one_step_changes_every_weight_and_two_learners_can_be_learned_by_heart() -> None:
@@ -110,24 +104,6 @@ def test_one_step_changes_every_weight_and_two_learners_can_be_learned_by_heart(
     assert float(loss.detach()) < 0.05
 
 
-def test_it_passes_every_check_of_a_simulators_learner() -> None:
-    log = batch()
-    targets = torch.tensor([[True, False, False, True, False]] * 3)
-    request = PathRequest(log, targets, torch.full((3,), 4), log.learner, log.learner)
-    for response in ("threshold", "bernoulli", "soft"):
-        check_simulator(KESSimulator(tracer(), response=response, exam="soft"), request)
-
-
-def test_it_is_trained_inside_a_simulator() -> None:
-    data = SyntheticLearners(num_learners=40, num_concepts=5)
-    model = SimpleKT(data.num_concepts, data.num_items, **SMALL)
-    simulator = KESSimulator(model)
-    first = fit_tracer(simulator.tracer, data, 1, 2, 16, 0, "cpu")
-    assert first == fit_tracer(simulator.tracer, data, 1, 2, 16, 0, "cpu")
-    assert 0 < first < 1
-    assert not any(weight.requires_grad for weight in model.parameters())
-
-
 def test_its_steps_return_answers_and_a_checkpoint_rebuilds_it_without_data(tmp_path: Path) -> None:
     data = SyntheticLearners(num_learners=40, num_concepts=5)
     model = SimpleKT(data.num_concepts, data.num_items, **SMALL)
@@ -145,10 +121,18 @@ def test_its_steps_return_answers_and_a_checkpoint_rebuilds_it_without_data(tmp_
     assert isinstance(one, InteractionBatch)
     with torch.no_grad():
         answers = again.test_step(one, 0)["answers"]
+        assert isinstance(answers, Answers)
         assert len(answers) == int(one.mask[:, 1:].sum())
-        torch.testing.assert_close(answers.probability, model.eval().test_step(one, 0)["answers"].probability)
-        state = again.encode(one)
-        torch.testing.assert_close(again.predict_item(state, one.item[:, 0]), model.predict_item(state, one.item[:, 0]))
+        torch.testing.assert_close(answers.probability, model.eval().answers(one).probability)
+        state, asked = again.encode(one), one.asked(0)
+        torch.testing.assert_close(again.predict(state, asked), model.predict(state, asked))
+
+
+def test_only_matrices_decay() -> None:
+    decayed, others = tracer().configure_optimizers().param_groups
+    assert decayed["weight_decay"] > 0 == others["weight_decay"]
+    assert all(weight.dim() == 2 for weight in decayed["params"])
+    assert {weight.shape[1] for weight in others["params"] if weight.dim() == 2} == {1, SMALL["window"]}
 
 
 BAD: dict[str, object] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lpr_lightning.nets.attention_tracer import AttentionTracer
 from lpr_lightning.nets.history_attention import HistoryAttention
+from lpr_lightning.types import Exercise, InteractionBatch
 
 
 def net(window: int = 50, layers: int = 2) -> AttentionTracer:
@@ -21,12 +23,13 @@ def net(window: int = 50, layers: int = 2) -> AttentionTracer:
     return made
 
 
-def log(rows: int = 3, steps: int = 12) -> tuple[Tensor, Tensor, Tensor]:
+def log(rows: int = 3, steps: int = 12) -> InteractionBatch:
     generator = torch.Generator().manual_seed(1)
     concept = torch.randint(5, (rows, steps, 2), generator=generator)
     concept[..., 1] = torch.where(torch.rand(rows, steps, generator=generator) < 0.5, -1, concept[..., 1])
     item = torch.randint(-1, 9, (rows, steps), generator=generator)
-    return concept, item, torch.rand(rows, steps, generator=generator, dtype=torch.float64)
+    correct, mask = torch.rand(rows, steps, generator=generator, dtype=torch.float64), torch.ones(rows, steps) > 0
+    return InteractionBatch(concept, item, correct, mask, torch.arange(rows))
 
 
 @torch.no_grad()
@@ -54,49 +57,41 @@ def test_attention_equals_a_plain_sum_over_earlier_answers() -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 @torch.no_grad()
 def test_steps_equal_the_whole_log_inside_and_beyond_the_window(window: int, layers: int) -> None:
-    tracer, (concept, item, correct) = net(window, layers), log()
-    question = tracer.embedding.question(concept, item)
-    whole, state = tracer(question, correct), tracer.initial_state(3)
+    tracer, batch = net(window, layers), log()
+    whole, state = tracer.logits(batch).sigmoid(), tracer.initial_state(3)
     for step in range(12):
-        torch.testing.assert_close(tracer.logit(state, question[:, step, None])[:, 0], whole[:, step])
-        state = tracer.step(state, question[:, step, None], correct[:, step, None])
+        torch.testing.assert_close(tracer.predict(state, batch.asked(step)), whole[:, step])
+        state = tracer.observe(state, batch.asked(step), batch.correct[:, step])
 
 
 @pytest.mark.parametrize("window", [1, 3, 50])
 @torch.no_grad()
 def test_one_pass_over_padded_logs_gives_the_state_that_steps_give(window: int) -> None:
-    tracer, (concept, item, correct) = net(window), log()
+    tracer, batch = net(window), log()
     lengths = torch.tensor([12, 0, 5])
-    mask = torch.arange(12) < lengths[:, None]
-    question = tracer.embedding.question(concept, item)
-    encoded = tracer.encode(question, correct, mask)
+    encoded = tracer.encode(replace(batch, mask=torch.arange(12) < lengths[:, None]))
     for row, length in enumerate(lengths.tolist()):
-        state = tracer.initial_state(1)
+        state, one = tracer.initial_state(1), batch.select(torch.tensor([row]))
         for step in range(length):
-            state = tracer.step(state, question[row, step][None, None], correct[row, step][None, None])
-        for one, other in zip(encoded, state):
-            torch.testing.assert_close(one[row], other[0])
-
-
-@torch.no_grad()
-def test_steps_of_several_candidates_equal_steps_of_copies() -> None:
-    tracer, (concept, item, correct) = net(4), log()
-    question = tracer.embedding.question(concept, item)
-    state = tracer.encode(question, correct, torch.ones(3, 12, dtype=torch.bool))
-    each = tracer.step(state, question[:, :5], correct[:, :5])
-    copies = tuple(part.repeat_interleave(5, 0) for part in state)
-    alone = tracer.step(copies, question[:, :5].flatten(0, 1)[:, None], correct[:, :5].flatten()[:, None])
-    for one, other in zip(each, alone):
-        torch.testing.assert_close(one, other)
+            state = tracer.observe(state, one.asked(step), one.correct[:, step])
+        for part, other in zip(encoded, state):
+            torch.testing.assert_close(part[row], other[0])
 
 
 @torch.no_grad()
 def test_nothing_is_seen_of_an_answer_before_it_is_predicted() -> None:
-    tracer, (concept, item, correct) = net(), log()
-    question = tracer.embedding.question(concept, item)
+    tracer, batch = net(), log()
     for step in (0, 4, 11):
-        changed = correct.clone()
+        changed = batch.correct.clone()
         changed[:, step:] = 1 - changed[:, step:]
-        before, after = tracer(question, correct), tracer(question, changed)
+        before, after = tracer.logits(batch), tracer.logits(replace(batch, correct=changed))
         assert torch.equal(before[:, : step + 1], after[:, : step + 1])
         assert step == 11 or not torch.allclose(before[:, step + 1 :], after[:, step + 1 :])
+
+
+@torch.no_grad()
+def test_mastery_is_the_success_on_questions_of_mean_difficulty() -> None:
+    tracer, batch = net(), log()
+    state = tracer.encode(batch)
+    every = torch.arange(5).expand(3, -1)
+    torch.testing.assert_close(tracer.mastery(state), tracer.predict(state, Exercise.of_concepts(every)))

@@ -9,7 +9,8 @@ from torch import Tensor
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import built, plain
 from lpr_lightning.nets.multitask_lstm import STEPS, Cell, Decoder, MultiTaskNet
-from lpr_lightning.types import InteractionBatch, Interactions, KnowledgeTracer
+from lpr_lightning.protocols import Tracer
+from lpr_lightning.types import Exercise, InteractionBatch, Interactions
 
 KINDS = [(cell, decoder) for cell in ("lstm", "rnn") for decoder in ("autoregressive", "direct", "shared")]
 
@@ -54,33 +55,6 @@ def test_several_paths_at_once_are_each_as_alone() -> None:
         torch.testing.assert_close(logit, net.path_logit(state, last, path))
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
-@torch.no_grad()
-def test_histories_read_answer_by_answer_equal_the_whole(cell: Cell) -> None:
-    net, history = net_of(cell), histories()
-    whole = net.encode(history)
-    for row, length in enumerate(history.lengths.tolist()):
-        state = net.initial_state(1)
-        for step in range(length):
-            state = net.observe(state, history.concept[row, None, step], history.correct[row, None, step])
-        for part, expected in zip(state, whole):
-            torch.testing.assert_close(part[0], expected[row])
-
-
-@torch.no_grad()
-def test_padding_changes_nothing() -> None:
-    net, history = net_of(), histories()
-    wide = InteractionBatch(
-        torch.nn.functional.pad(history.concept, (0, 1, 0, 3), value=-1),
-        torch.nn.functional.pad(history.item, (0, 3), value=-1),
-        torch.nn.functional.pad(history.correct, (0, 3), value=1.0),
-        torch.nn.functional.pad(history.mask, (0, 3)),
-        history.learner,
-    )
-    for part, expected in zip(net.encode(wide), net.encode(history)):
-        torch.testing.assert_close(part, expected)
-
-
 @pytest.mark.parametrize("decoder", ["autoregressive", "shared"])
 @torch.no_grad()
 def test_no_step_sees_its_own_label_or_a_later_one(decoder: Decoder) -> None:
@@ -100,23 +74,13 @@ def test_no_step_sees_its_own_label_or_a_later_one(decoder: Decoder) -> None:
 @torch.no_grad()
 def test_mastery_is_the_prediction_of_every_concept(cell: Cell) -> None:
     net = net_of(cell)
-    assert isinstance(net, KnowledgeTracer)
+    assert isinstance(net, Tracer)
     state = net.encode(histories())
-    expected = torch.stack([net.predict(state, torch.full((6,), concept)) for concept in range(5)], 1)
+    every = [Exercise.of_concepts(torch.full((6,), concept)) for concept in range(5)]
+    expected = torch.stack([net.predict(state, concept) for concept in every], 1)
     torch.testing.assert_close(net.mastery(state), expected)
     first = net.trace(state, paths())[:, 0].sigmoid()
-    torch.testing.assert_close(net.predict(state, paths()[:, 0]), first)
-
-
-@torch.no_grad()
-def test_several_concepts_are_a_mean_and_soft_answers_a_mixture() -> None:
-    net = net_of()
-    both = net._answered(torch.tensor([[[0, 3]], [[0, -1]]]), torch.tensor([[1.0], [0.25]]))[:, 0]
-    wrong, right = net.answers.weight[:5], net.answers.weight[5:]
-    torch.testing.assert_close(both[0], (right[0] + right[3]) / 2)
-    torch.testing.assert_close(both[1], 0.75 * wrong[0] + 0.25 * right[0])
-    hard = net._answered(torch.tensor([[2], [2]]), torch.tensor([0.0, 1.0]))
-    torch.testing.assert_close(hard, torch.stack([wrong[2], right[2]]))
+    torch.testing.assert_close(net.predict(state, Exercise.of_concepts(paths()[:, 0])), first)
 
 
 def test_dropout_is_off_where_nothing_is_learned() -> None:
@@ -127,15 +91,15 @@ def test_dropout_is_off_where_nothing_is_learned() -> None:
     assert not torch.equal(net.path_logit(state, last, paths()), net.path_logit(state, last, paths()))
 
 
-def test_it_records_its_arguments_and_draws_weights_anew() -> None:
+def test_it_records_its_arguments() -> None:
     net = net_of("rnn", "shared")
-    again = built(plain(net))
+    description = plain(net)
+    assert isinstance(description, dict)
+    again = built(description, MultiTaskNet)
+    assert again is not None
     assert {name: value.shape for name, value in again.state_dict().items()} == {
         name: value.shape for name, value in net.state_dict().items()
     }
-    before = {name: value.clone() for name, value in net.named_parameters()}
-    net.reset_parameters()
-    assert not any(torch.equal(before[name], value) for name, value in net.named_parameters())
 
 
 def test_what_it_cannot_be_is_refused() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import Qwen2Model
 
+from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.nets.path_decoder import PathDecoder, SmallQwen2
 from lpr_lightning.types import Interactions, PathRequest
@@ -38,7 +39,7 @@ def decoder(**settings: object) -> PathDecoder:
 
 def test_shared_prompt_gives_the_log_probabilities_and_gradients_of_full_passes() -> None:
     net, request = decoder(), ask()
-    path = net.sample(request, GROUP, generator=torch.Generator().manual_seed(0)).path
+    path = net.sample(request, GROUP, draws=Draws.of(0, 0, torch.arange(len(request)))).path
 
     log_prob, mask, _ = net.log_prob(request, path, GROUP)
     torch.autograd.backward(log_prob[mask].sum())
@@ -68,7 +69,7 @@ def test_shared_prompt_gives_the_log_probabilities_and_gradients_of_full_passes(
 
 def test_sampling_reports_the_log_probabilities_that_the_update_sees() -> None:
     net, request = decoder(), ask()
-    sampled = net.sample(request, GROUP, generator=torch.Generator().manual_seed(1))
+    sampled = net.sample(request, GROUP, draws=Draws.of(1, 0, torch.arange(len(request))))
     log_prob, mask, _ = net.log_prob(request, sampled.path, GROUP)
     width = min(log_prob.shape[1], sampled.log_prob.shape[1])
     torch.testing.assert_close(log_prob[:, :width], sampled.log_prob[:, :width])
@@ -94,19 +95,19 @@ def test_paths_end_at_the_longest_length_and_stay_empty_after_the_end() -> None:
     net = decoder()
     with torch.no_grad():
         net.head.bias[net.end] = -50.0
-    path = net.sample(ask(), 2, generator=torch.Generator().manual_seed(0)).path
+    path = net.sample(ask(), 2, draws=Draws.of(0, 0, torch.arange(len(ask())))).path
     assert path.shape == (6, 6)
     assert bool((path >= 0).all())
     with torch.no_grad():
         net.head.bias[net.end] = 50.0
-    assert not bool((net.sample(ask(), 2, generator=torch.Generator().manual_seed(0)).path >= 0).any())
+    assert not bool((net.sample(ask(), 2, draws=Draws.of(0, 0, torch.arange(len(ask())))).path >= 0).any())
 
 
-def test_the_same_generator_gives_the_same_paths_and_zero_temperature_needs_none() -> None:
+def test_the_same_draws_give_the_same_paths_and_the_likeliest_need_none() -> None:
     net = decoder()
-    first, second = (net.sample(ask(), GROUP, generator=torch.Generator().manual_seed(3)).path for _ in range(2))
+    first, second = (net.sample(ask(), GROUP, draws=Draws.of(3, 0, torch.arange(len(ask())))).path for _ in range(2))
     assert torch.equal(first, second)
-    assert torch.equal(net.sample(ask(), temperature=0).path, net.sample(ask(), temperature=0).path)
+    assert torch.equal(net.sample(ask()).path, net.sample(ask()).path)
 
 
 def test_history_length_zero_hides_the_history() -> None:

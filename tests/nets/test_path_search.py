@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.nets.path_search import State, Step, search_path
+from lpr_lightning.nets.path_search import Step, search_path
+from lpr_lightning.types import State
 
 CONCEPTS, LENGTH = 4, 3
 

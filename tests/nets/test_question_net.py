@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
+import pytest
 import torch
 
+from lpr_lightning.nets.question_head import QuestionHead
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
-from lpr_lightning.types import InteractionBatch, TracerState
+from lpr_lightning.nets.recurrent import layer_weights, run_padded
+from lpr_lightning.types import Exercise, InteractionBatch
 
 
 def net() -> QuestionNet:
@@ -32,42 +36,72 @@ def batch(soft: bool = False) -> InteractionBatch:
     )
 
 
-def test_the_lookup_is_the_lstm() -> None:
-    one, logs = net(), batch()
-    trace = one(logs, with_state=True)
-    inputs = trace.vectors[trace.row] + one.answer.weight[logs.correct.long()]
-    for with_state in (False, True):
-        hidden, state = one._by_lstm(inputs, logs.mask, with_state)
-        torch.testing.assert_close(hidden[logs.mask], trace.hidden[logs.mask])
-    torch.testing.assert_close(state, trace.state)
-    assert not bool(trace.state[0][2].any())
+def asked(item: list[int]) -> Exercise:
+    return Exercise(torch.tensor(item)[:, None] // 2, torch.tensor(item))
 
 
-def test_steps_equal_the_whole_log() -> None:
+def test_the_whole_log_is_run_as_nn_lstm_would() -> None:
     one = net()
-    for soft in (False, True):
-        logs = batch(soft)
-        trace = one(logs, with_state=True)
-        state: TracerState = one.initial_state(1)
-        with torch.no_grad():
-            for step in range(7):
-                state = one.observe_items(state, logs.item[1:2, step, None], logs.correct[1:2, step, None])
-                torch.testing.assert_close(state[0], trace.hidden[1:2, step])
-        torch.testing.assert_close(state, tuple(part[1:2] for part in trace.state))
+    for logs in (batch(), batch(soft=True)):
+        trace, (hidden, cell) = one.trace(logs), one.encode(logs)
+        for row, length in enumerate(logs.lengths.tolist()):
+            if not length:
+                assert not hidden[row].any()
+                continue
+            answer = torch.lerp(one.answer.weight[0], one.answer.weight[1], logs.correct[row, :length, None])
+            output, (last, last_cell) = one.lstm(one.table.items(logs.item[row, :length]) + answer)
+            torch.testing.assert_close(trace.hidden[row, :length], output)
+            assert not trace.hidden[row, length:].any()
+            torch.testing.assert_close((hidden[row], cell[row]), (last[0], last_cell[0]))
 
 
-def test_concepts_and_questions_are_asked_alike() -> None:
+def test_both_engines_encode_alike() -> None:
     one, logs = net(), batch()
+    inputs = one.table.vectors(Exercise(logs.concept, logs.item)) + one.answer.weight[logs.correct.long()]
+    last = run_padded(one.lstm, inputs, logs.mask)[1]
+    torch.testing.assert_close(one.encode(logs), tuple(part[:, 0] for part in last))
+
+
+@torch.no_grad()
+def test_a_long_table_is_cut_to_what_a_log_asks() -> None:
+    one, logs = net(), batch()
+    short = logs.first(torch.tensor([1, 0, 0, 1]))
+    torch.testing.assert_close(one.encode(short)[0][0], one.trace(logs).hidden[0, 0])
+
+
+@pytest.mark.parametrize("kind", ["questions", "concepts", "vectors"])
+def test_looked_up_products_of_both_answers_give_the_same_states(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, logs = net(), batch()
+    question = asked([5, 0, 3, 3])
+    exercise = {
+        "questions": question,
+        "concepts": Exercise(torch.tensor([[0, 2], [1, -1], [-1, -1], [2, 1]]), torch.full((4,), -1)),
+        "vectors": replace(question, vector=torch.randn(4, 4, dtype=torch.float64)),
+    }[kind]
+    answer = torch.tensor([1, 0, 0, 1]).double()
+    history = replace(logs, item=torch.full_like(logs.item, -1)) if kind == "concepts" else logs
+    plain = one.encode(history), one.observe(one.encode(logs), exercise, answer)
     with torch.no_grad():
-        state = one(logs, with_state=True).state
-        concepts, items = one.concept_logits(state), one.item_logits(state)
-        everything = torch.arange(6).expand(4, -1)
-        for item in range(6):
-            torch.testing.assert_close(one.item_pairs(state, everything[:, item]), items[:, item])
-        torch.testing.assert_close(one.concept_pairs(state, torch.arange(3).expand(4, -1)), concepts)
-        plain = one.head(state[0][:, None].expand(-1, 3, -1), one.table.concepts().expand(4, -1, -1))
-        torch.testing.assert_close(concepts, plain)
-    torch.testing.assert_close(one.item_pairs(state, everything[:, 2]).detach(), items[:, 2])
+        for _ in range(2):  # the second time from what was memoised
+            torch.testing.assert_close((one.encode(history), one.observe(one.encode(logs), exercise, answer)), plain)
+        layer_weights(one.lstm).weight_hh.mul_(0.5)
+        one.answer.weight.add_(1.0)
+        changed = one.observe(one.encode(logs), exercise, answer)
+        monkeypatch.setattr("lpr_lightning.nets.question_net.MOST_ANSWERED", 0)
+        torch.testing.assert_close(one.observe(one.encode(logs), exercise, answer), changed)
+    assert not torch.allclose(changed[0], plain[1][0])
+
+
+@torch.no_grad()
+def test_predictions_are_the_plain_heads() -> None:
+    one, logs = net(), batch()
+    state = one.encode(logs)
+    concepts = one.head(state[0][:, None].expand(-1, 3, -1), one.table.concepts().expand(4, -1, -1))
+    items = one.head(state[0][:, None].expand(-1, 6, -1), one.table.all_items().expand(4, -1, -1))
+    torch.testing.assert_close(one.mastery(state), concepts.sigmoid())
+    torch.testing.assert_close(one.item_logits(state), items)
+    for item in range(6):
+        torch.testing.assert_close(one.predict(state, asked([item] * 4)), items[:, item].sigmoid())
 
 
 def test_group_success_is_the_mean_over_questions() -> None:
@@ -82,37 +116,80 @@ def test_group_success_is_the_mean_over_questions() -> None:
     torch.testing.assert_close(one.group_success(hidden, group, drawn), sampled)
 
 
-def test_kept_products_and_halves_follow_the_weights() -> None:
+def test_memoised_values_follow_the_weights() -> None:
     one = net()
-    state = one.initial_state(2)
-    item, concept, right = torch.tensor([[1], [4]]), torch.tensor([[[0]], [[2]]]), torch.ones(2, 1).double()
+    state, right = one.initial_state(2), torch.ones(2).double()
+    questions, concepts = asked([1, 4]), Exercise.of_concepts(torch.tensor([0, 2]))
 
     def everything() -> list[torch.Tensor]:
-        return [
-            *one.observe_items(state, item, right),
-            *one.observe_concepts(state, concept, right),
-            one.concept_logits(state),
-            one.item_logits(state),
-        ]
+        found = [one.mastery(state), one.item_logits(state)]
+        for some in (questions, concepts):
+            found += [one.predict(state, some), *one.observe(state, some, right)]
+        return found
 
     for weight in one.parameters():
         with torch.no_grad():
             everything()
             weight.add_(0.1)
-            kept = everything()
-        fresh = [value.detach() for value in everything()]
-        for one_value, other in zip(kept, fresh):
-            torch.testing.assert_close(one_value, other)
+            memoised = everything()
+        for value, fresh in zip(memoised, everything()):
+            torch.testing.assert_close(value, fresh.detach())
 
 
-def test_padding_and_what_lies_under_it_change_nothing() -> None:
+@torch.no_grad()
+def test_a_copy_uses_its_own_weights() -> None:
     one, logs = net(), batch()
-    filled = replace(
-        logs,
-        item=torch.where(logs.mask, logs.item, 3),
-        concept=torch.where(logs.mask[..., None], logs.concept, 1),
-        correct=torch.where(logs.mask, logs.correct, 1.0),
-    )
-    first, second = (one(each, with_state=True) for each in (logs, filled))
-    torch.testing.assert_close(first.hidden[logs.mask], second.hidden[logs.mask])
-    torch.testing.assert_close(first.state, second.state)
+    other = copy.deepcopy(one)
+    for weight in one.parameters():
+        weight.zero_()
+    assert not torch.allclose(other.mastery(other.encode(logs)), one.mastery(one.encode(logs)))
+    one.copy_weights(other)
+    torch.testing.assert_close(other.mastery(other.encode(logs)), one.mastery(one.encode(logs)))
+
+
+def test_the_half_of_a_state_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, rows, plain = net().requires_grad_(False), [], QuestionHead.state_half
+
+    def counted(head: QuestionHead, state: torch.Tensor) -> torch.Tensor:
+        rows.append(len(state))
+        return plain(head, state)
+
+    monkeypatch.setattr(QuestionHead, "state_half", counted)
+    state = one.initial_state(2)
+    first = one.predict(state, asked([1, 4]))
+    one.mastery(state, torch.tensor([[0], [1]]))
+    assert rows == [2]
+    state[0].add_(1)
+    assert not torch.allclose(one.predict(state, asked([1, 4])), first)
+    one.predict(one.initial_state(3), asked([1, 4, 0]))
+    assert rows == [2, 2, 3]
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_gradients_reach_a_vector_from_all_that_follows(frozen: bool) -> None:
+    one = net().requires_grad_(not frozen)
+    state = one.encode(batch())
+    vector = torch.randn(4, 2, 4, dtype=torch.float64, requires_grad=True)
+    given = Exercise(torch.full((4, 2, 1), -1), torch.full((4, 2), -1), vector)
+
+    def run(value: torch.Tensor) -> torch.Tensor:
+        some = replace(given, vector=value)
+        chance = one.predict(state, some)
+        new = one.observe(state, some, chance)
+        return torch.cat(
+            [chance.flatten(), one.mastery(new).flatten(), one.mastery(new, torch.tensor([[1]] * 4))[:, 0]]
+        )
+
+    assert torch.autograd.gradcheck(run, vector)
+    one.eval()
+    plain = one.head(state[0][:, None].expand(-1, 2, -1), vector).sigmoid()
+    torch.testing.assert_close(one.predict(state, given), plain)
+
+
+def test_a_questions_own_vector_is_the_question() -> None:
+    one, logs = net(), batch()
+    state, question = one.encode(logs), asked([3, 0, 5, 3])
+    given = replace(question, vector=one.table.items(question.item), item=torch.full((4,), -1))
+    torch.testing.assert_close(one.predict(state, given), one.predict(state, question))
+    right = torch.ones(4).double()
+    torch.testing.assert_close(one.observe(state, given, right), one.observe(state, question, right))

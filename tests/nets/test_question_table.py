@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from lpr_lightning.nets.question_table import QuestionTable
+from lpr_lightning.draws import Draws
+from lpr_lightning.nets.question_table import QuestionTable, Tabulated
+from lpr_lightning.types import Exercise
 
 MAP = torch.tensor([[0, -1], [0, 1], [1, -1], [3, 0], [3, -1]])
 """Concept 0 has questions 0, 1, 3; concept 1 has 1, 2; concept 2 none; concept 3 has 3, 4."""
@@ -69,7 +71,7 @@ def test_the_mean_follows_the_weights() -> None:
 
 
 def test_draws_with_replacement_are_fair_and_of_the_concept() -> None:
-    drawn = table().sample(3000, True, torch.Generator().manual_seed(0))
+    drawn = table().sample(Draws.of(0, 0, torch.arange(4)), 3000, True)
     for group, expected in OF.items():
         assert set(drawn[group].tolist()) == (expected or {-1})
         for question in expected:
@@ -79,19 +81,28 @@ def test_draws_with_replacement_are_fair_and_of_the_concept() -> None:
 def test_draws_without_replacement_never_repeat() -> None:
     made = table()
     for seed in range(20):
-        drawn = made.sample(2, False, torch.Generator().manual_seed(seed))
+        drawn = made.sample(Draws.of(seed, 0, torch.arange(4)), 2, False)
         assert all(len(set(drawn[g].tolist())) == 2 and set(drawn[g].tolist()) <= OF[g] for g in (0, 1, 3))
         assert drawn[2].tolist() == [-1, -1]
 
 
 def test_concepts_are_drawn_evenly_among_those_with_questions() -> None:
-    drawn = table().draw(6000, torch.Generator().manual_seed(0))
-    share = torch.bincount(drawn, minlength=4) / 6000
+    draws, mask = Draws.of(0, 0, torch.arange(60)), torch.ones(60, 100, dtype=torch.bool)
+    share = torch.bincount(table().draw(draws, mask), minlength=4) / 6000
     assert float((share - torch.tensor([1, 1, 0, 1]) / 3).abs().max()) < 0.03
     made = QuestionTable(5, 4, size=6)
     made.attach(MAP, group=torch.tensor([0, 0, 2, 3]))
-    share = torch.bincount(made.draw(6000, torch.Generator().manual_seed(0)), minlength=4) / 6000
+    share = torch.bincount(made.draw(draws, mask), minlength=4) / 6000
     assert float((share - torch.tensor([0.25, 0.25, 0, 0.5])).abs().max()) < 0.03
+
+
+def test_a_learners_concepts_do_not_depend_on_the_batch() -> None:
+    made, mask = table(), torch.arange(6) < torch.tensor([4, 6, 0, 2])[:, None]
+    everyone = made.draw(Draws.of(0, 7, torch.arange(4)), mask)
+    assert everyone.shape == (12,)
+    assert torch.equal(made.draw(Draws.of(0, 7, torch.tensor([1, 3])), mask[[1, 3]]), everyone[4:])
+    assert torch.equal(made.draw(Draws.of(0, 7, torch.tensor([3])), mask[[3], :2]), everyone[10:])
+    assert not torch.equal(made.draw(Draws.of(0, 8, torch.arange(4)), mask), everyone)
 
 
 def test_a_state_dict_of_any_map_fits() -> None:
@@ -103,11 +114,54 @@ def test_a_state_dict_of_any_map_fits() -> None:
         assert torch.equal(empty.state_dict()[name], value)
 
 
-def test_answers_without_a_question_count_as_answers_to_their_concepts() -> None:
-    made = table()
-    item, concept = torch.tensor([4, -1, 4, -1]), torch.tensor([[3, -1], [0, -1], [3, -1], [0, 1]])
-    vectors, row = made.find(item, concept)
-    assert len(vectors) == 3
-    concepts = made.concepts()
-    expected = [made.items(torch.tensor(4)), concepts[0], made.items(torch.tensor(4)), (concepts[0] + concepts[1]) / 2]
-    torch.testing.assert_close(vectors[row], torch.stack(expected))
+def mixed() -> Exercise:
+    """Questions, an unknown question, concepts at large, nothing, and a question again."""
+    concept = torch.tensor([[3, -1], [0, -1], [3, -1], [0, 1], [-1, -1], [3, -1]])
+    return Exercise(concept, torch.tensor([4, -1, 5, -1, -1, 4]))
+
+
+def expected_vectors(made: QuestionTable) -> torch.Tensor:
+    concepts, question = made.concepts(), made.items(torch.tensor(4))
+    both, none = (concepts[0] + concepts[1]) / 2, torch.zeros(6)
+    return torch.stack([question, concepts[0], concepts[3], both, none, question])
+
+
+def test_what_is_no_known_question_is_its_concepts() -> None:
+    made, asked = table(), mixed()
+    torch.testing.assert_close(made.vectors(asked), expected_vectors(made))
+    distinct, row = made.distinct(asked)
+    assert distinct.shape == (5,)
+    torch.testing.assert_close(made.vectors(distinct)[row], expected_vectors(made))
+    given = Exercise(asked.concept, asked.item, torch.randn(6, 6))
+    assert made.vectors(given) is given.vector
+
+
+def test_tabulated_values_are_those_of_the_vectors() -> None:
+    made, asked = table(), mixed()
+    values = Tabulated(made, lambda vectors: vectors.square() + 1, list)
+    expected = expected_vectors(made).square() + 1
+    for chosen in (list(range(6)), [0, 5], [0, 4], [1, 2, 4], [3], []):
+        some = asked.select(torch.tensor(chosen, dtype=torch.int64))
+        with torch.no_grad():
+            rows, index = values.find(some)
+        torch.testing.assert_close(rows[index], expected[chosen])
+        rows, index = values.find(some)
+        torch.testing.assert_close(rows[index], expected[chosen])
+
+
+def test_values_are_computed_once_unless_they_are_trained() -> None:
+    made, asked, heights = table(), mixed(), []
+
+    def function(vectors: torch.Tensor) -> torch.Tensor:
+        heights.append(len(vectors))
+        return 2 * vectors
+
+    values = Tabulated(made, function, list)
+    questions, concepts = (asked.select(torch.tensor(rows)) for rows in ([0, 4, 5], [1, 2]))
+    with torch.no_grad():
+        for _ in range(2):
+            values.find(questions)
+            values.find(concepts)
+    assert heights == [6, 5]
+    assert values.find(questions)[0].requires_grad
+    assert heights == [6, 5, 2]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from lpr_lightning.errors import SettingError
 from lpr_lightning.nets.rasch_embedding import RaschEmbedding
+from lpr_lightning.types import Exercise
 
 
 def embedding() -> RaschEmbedding:
@@ -18,9 +17,9 @@ def embedding() -> RaschEmbedding:
 
 def test_a_question_is_the_mean_of_its_concepts_moved_by_its_difficulty() -> None:
     one = embedding()
-    concept, item = torch.tensor([[0, 2], [1, -1], [2, 0]]), torch.tensor([3, 1, -1])
-    vector = one.question(concept, item)
-    for row, (concepts, number) in enumerate(zip([[0, 2], [1], [2, 0]], item.tolist())):
+    concept, item = torch.tensor([[0, 2], [1, -1], [2, 0], [1, 0]]), torch.tensor([3, 1, -1, 4])
+    vector = one.question(Exercise(concept, item))
+    for row, (concepts, number) in enumerate(zip([[0, 2], [1], [2, 0], [1, 0]], [3, 1, -1, -1])):
         expected = one.concept.weight[concepts].mean(0)
         if number >= 0:
             expected = expected + one.difficulty.weight[number] * one.variation.weight[concepts].mean(0)
@@ -31,19 +30,3 @@ def test_soft_answers_are_mixtures() -> None:
     one, question = embedding(), torch.zeros(3, 2)
     vector = one.interaction(question, torch.tensor([0.0, 1.0, 0.25]))
     torch.testing.assert_close(vector[2], 0.75 * vector[0] + 0.25 * vector[1])
-
-
-def test_the_concepts_of_questions_survive_saving() -> None:
-    one, other = embedding(), RaschEmbedding(3, 4, 2)
-    one.place(torch.tensor([[0, 1], [2, -1], [1, -1], [0, 2]]))
-    other.load_state_dict(one.state_dict())
-    assert other.concepts_of(torch.tensor([3, -1])).tolist() == [[0, 2], [-1, -1]]
-
-
-def test_other_data_is_refused() -> None:
-    with pytest.raises(SettingError, match="num_items=4"):
-        embedding().place(torch.zeros(5, 1, dtype=torch.int64))
-    with pytest.raises(SettingError, match="num_concepts=3"):
-        embedding().place(torch.full((4, 1), 3))
-    with pytest.raises(SettingError, match="connect"):
-        embedding().concepts_of(torch.tensor([0]))

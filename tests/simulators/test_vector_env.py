@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.learning_effect import learning_effect
+from lpr_lightning.goals import Targets, WeakestConcept
+from lpr_lightning.policies import follow_paths
+from lpr_lightning.protocols import Goal
 from lpr_lightning.simulators.ladder import Ladder
-from lpr_lightning.simulators.rollout import rollout
 from lpr_lightning.simulators.vector_env import PathVectorEnv
 from lpr_lightning.types import PathRequest
 
@@ -26,14 +28,23 @@ def pool() -> PathRequest:
     return replace(request, length=torch.tensor([2, 3, 4, 3, 4]))
 
 
-def environment(**settings: Any) -> PathVectorEnv:
-    return PathVectorEnv(Ladder(4), pool(), **{"num_envs": 6, **settings})
+Reward = Literal["gain", "last"]
 
 
-def played(env: PathVectorEnv, steps: int, seed: int) -> list[Any]:
+def environment(
+    goal: Goal | None = None,
+    num_envs: int = 6,
+    reward: Reward = "gain",
+    early_stop: bool = True,
+    observe_mastery: bool = False,
+) -> PathVectorEnv:
+    return PathVectorEnv(Ladder(4), goal or Targets(), pool(), num_envs, reward, early_stop, observe_mastery)
+
+
+def played(env: PathVectorEnv, steps: int, seed: int) -> list[tuple[object, ...]]:
     """Return everything that `env` gives in `steps` steps of drawn actions."""
     env.action_space.seed(seed)
-    given: list[Any] = [env.reset(seed=seed)]
+    given: list[tuple[object, ...]] = [env.reset(seed=seed)]
     for _ in range(steps):
         action = env.action_space.sample()
         given.append((action, *env.step(action)))
@@ -43,18 +54,22 @@ def played(env: PathVectorEnv, steps: int, seed: int) -> list[Any]:
 def test_spaces_and_types_are_as_gymnasium_wants_them() -> None:
     env = environment(observe_mastery=True)
     assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    given = played(env, 12, seed=3)
-    assert given[0][0] in env.observation_space
-    assert given[0][1] == {}
-    for action, observation, reward, terminated, truncated, info in given[1:]:
+    observation, info = env.reset(seed=3)
+    env.action_space.seed(3)
+    assert observation in env.observation_space
+    assert info == {}
+    ends = 0
+    for _ in range(12):
+        action = env.action_space.sample()
         assert action in env.action_space
+        observation, reward, terminated, truncated, info = env.step(action)
         assert observation in env.observation_space
         assert reward.shape == terminated.shape == truncated.shape == (6,)
         assert terminated.dtype == truncated.dtype == np.bool_
         assert not truncated.any()
-        assert isinstance(info, dict)
         assert bool(info) == bool(terminated.any())
-    assert any(terminated.any() for *_, terminated, _, _ in given[1:])
+        ends += int(terminated.sum())
+    assert ends > 0
 
 
 def test_the_same_seed_gives_the_same_run_and_arrays_are_not_reused() -> None:
@@ -73,7 +88,7 @@ def test_the_same_seed_gives_the_same_run_and_arrays_are_not_reused() -> None:
 
 @pytest.mark.parametrize("kind", ["gain", "last"])
 @pytest.mark.parametrize("early_stop", [False, True])
-def test_episodes_agree_with_rollouts(kind: Any, early_stop: bool) -> None:
+def test_episodes_agree_with_rollouts(kind: Reward, early_stop: bool) -> None:
     env = environment(reward=kind, early_stop=early_stop)
     ladder, requests = Ladder(4), pool()
     env.action_space.seed(0)
@@ -96,7 +111,7 @@ def test_episodes_agree_with_rollouts(kind: Any, early_stop: bool) -> None:
             if terminated[row]:
                 finished += 1
                 one = requests.select(torch.tensor([info["row"][row]]))
-                result = rollout(ladder, one, torch.tensor([paths[row]]), early_stop=early_stop)
+                result = follow_paths(ladder, Targets(), one, torch.tensor([paths[row]]), early_stop=early_stop)
                 effect = learning_effect(result.score_before, result.score_after, result.score_max)
                 gain = result.score_after - result.score_before
                 assert info["_learning_effect"][row]
@@ -106,13 +121,14 @@ def test_episodes_agree_with_rollouts(kind: Any, early_stop: bool) -> None:
                 ended_full = float(result.score_after) >= float(result.score_max)
                 assert observation["steps_left"][row, 0] == int(one.length) - len(paths[row])
                 assert observation["steps_left"][row, 0] == 0 or (early_stop and ended_full)
-        fresh = terminated
+        fresh = np.asarray(terminated, dtype=np.bool_)
     assert finished > 20
 
 
 def test_a_hand_played_episode() -> None:
     ladder = Ladder(3)
-    env = PathVectorEnv(ladder, ladder.request(targets=[[0, 2]], length=3), num_envs=2, observe_mastery=True)
+    request = ladder.request(targets=[[0, 2]], length=3)
+    env = PathVectorEnv(ladder, Targets(), request, num_envs=2, observe_mastery=True)
     env.reset(seed=0)
     rewards = []
     for actions in ([0, 0], [1, 0], [2, 2], [1, 1]):
@@ -126,6 +142,20 @@ def test_a_hand_played_episode() -> None:
     assert rewards == [[1, 1], [0, 0], [1, 0], [0, 0]]
     assert not terminated.any()
     assert observation["steps_left"].tolist() == [[3], [3]]
+
+
+def test_a_goal_chosen_anew_rewards_what_each_step_was_for() -> None:
+    ladder = Ladder(2)
+    env = PathVectorEnv(ladder, WeakestConcept(), ladder.request(targets=[[]], length=3), num_envs=1)
+    observation, _ = env.reset(seed=0)
+    assert observation["targets"].tolist() == [[1, 0]]
+    observation, reward, _, _, _ = env.step(np.array([0]))
+    assert reward.tolist() == [1]
+    assert observation["targets"].tolist() == [[0, 1]]
+    _, reward, terminated, _, info = env.step(np.array([1]))
+    assert reward.tolist() == [1]
+    assert terminated.tolist() == [True]
+    assert info["learning_effect"].tolist() == [1.0]
 
 
 def test_learners_with_nothing_to_learn_are_not_drawn() -> None:
@@ -151,8 +181,8 @@ def test_works_under_gymnasium_wrappers() -> None:
     "build",
     [
         lambda: environment(num_envs=0),
-        lambda: environment(reward="other"),
-        lambda: PathVectorEnv(Ladder(4), pool().select(torch.tensor([3]))),
+        lambda: environment(reward="other"),  # type: ignore[arg-type]
+        lambda: PathVectorEnv(Ladder(4), Targets(), pool().select(torch.tensor([3]))),
     ],
 )
 def test_settings_are_checked(build: Callable[[], PathVectorEnv]) -> None:

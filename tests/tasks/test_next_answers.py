@@ -7,18 +7,25 @@ import torch
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.tasks.next_answers import NextAnswers
-from lpr_lightning.types import Interactions
+from lpr_lightning.types import InteractionBatch, Interactions, Split
 
 
 def log_of(*lengths: int) -> Interactions:
     return Interactions.from_lists([[(step, step % 2) for step in range(length)] for length in lengths])
 
 
+def windows(log: Interactions, split: Split, *rows: int) -> InteractionBatch:
+    """Return some of a log's windows of four answers."""
+    batch = NextAnswers(max_length=4).examples(log, split, 10, seed=0).batch(torch.tensor(rows))
+    assert isinstance(batch, InteractionBatch)
+    return batch
+
+
 def test_long_logs_are_cut_into_consecutive_windows() -> None:
-    examples = NextAnswers(max_length=4).examples(log_of(10, 4, 2), "train", 10, seed=0)
-    assert examples.sizes.tolist() == [4, 4, 2, 4, 2]
-    assert examples.batch(torch.tensor([1])).concept.flatten().tolist() == [4, 5, 6, 7]
-    assert examples.batch(torch.tensor([2])).concept.flatten().tolist() == [8, 9]
+    log = log_of(10, 4, 2)
+    assert NextAnswers(max_length=4).examples(log, "train", 10, seed=0).sizes.tolist() == [4, 4, 2, 4, 2]
+    assert windows(log, "train", 1).concept.flatten().tolist() == [4, 5, 6, 7]
+    assert windows(log, "train", 2).concept.flatten().tolist() == [8, 9]
 
 
 def test_evaluation_may_see_whole_logs_while_training_sees_windows() -> None:
@@ -29,13 +36,13 @@ def test_evaluation_may_see_whole_logs_while_training_sees_windows() -> None:
 
 
 def test_windows_without_a_next_answer_are_left_out() -> None:
-    examples = NextAnswers(max_length=4).examples(log_of(5, 1, 0, 3), "train", 10, seed=0)
-    assert examples.sizes.tolist() == [4, 3]
-    assert examples.batch(torch.tensor([1])).learner.tolist() == [3]
+    log = log_of(5, 1, 0, 3)
+    assert NextAnswers(max_length=4).examples(log, "train", 10, seed=0).sizes.tolist() == [4, 3]
+    assert windows(log, "train", 1).learner.tolist() == [3]
 
 
 def test_shorter_windows_are_padded_on_the_right() -> None:
-    batch = NextAnswers(max_length=4).examples(log_of(4, 2), "val", 10, seed=0).batch(torch.tensor([1, 0]))
+    batch = windows(log_of(4, 2), "val", 1, 0)
     assert batch.mask.tolist() == [[True, True, False, False], [True] * 4]
     assert batch.concept[0, 2:].flatten().tolist() == [-1, -1]
     assert batch.correct.tolist() == [[0, 1, 0, 0], [0, 1, 0, 1]]

@@ -29,7 +29,8 @@ def rows_of(log: Interactions) -> list[list[tuple[int, int]]]:
 
 def everything(task: NextPaths, log: Interactions, split: Split = "test") -> LoggedPaths:
     examples = task.examples(log, split, 4, seed=0)
-    batch: LoggedPaths = examples.batch(torch.arange(len(examples.sizes)))
+    batch = examples.batch(torch.arange(len(examples.sizes)))
+    assert isinstance(batch, LoggedPaths)
     return batch
 
 
@@ -110,7 +111,7 @@ def test_histories_of_unseen_learners_are_read_like_those_of_examples(labels: st
 def test_short_logs_give_nothing_and_the_task_can_be_configured() -> None:
     task = NextPaths(10, 5, train_stride=2)
     assert len(task.examples(Interactions.from_lists([[(0, 1)] * 14, []]), "train", 4, 0).sizes) == 0
-    assert built(plain(task)) == task
+    assert built(plain(task), NextPaths) == task
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ def log_of(*concepts: list[int]) -> Interactions:
 
 def requests(log: Interactions, task: PathRequests, split: Split = "test", seed: int = 0) -> PathRequest:
     examples = task.examples(log, split, 12, seed)
-    request: PathRequest = examples.batch(torch.arange(len(examples.sizes)))
+    request = examples.batch(torch.arange(len(examples.sizes)))
+    assert isinstance(request, PathRequest)
     return request
 
 

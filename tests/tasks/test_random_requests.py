@@ -14,7 +14,8 @@ LOG = Interactions.from_lists([[(0, 1), (0, 1), (1, 0), (1, 0), (2, 1), (2, 0)]]
 
 def requests(task: RandomRequests, split: Split = "train", seed: int = 0, num_concepts: int = 6) -> PathRequest:
     examples = task.examples(LOG, split, num_concepts, seed)
-    request: PathRequest = examples.batch(torch.arange(len(examples.sizes)))
+    request = examples.batch(torch.arange(len(examples.sizes)))
+    assert isinstance(request, PathRequest)
     return request
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lpr_lightning.tasks.vary_requests import vary_requests
+from lpr_lightning.draws import Draws
+from lpr_lightning.tasks.path_requests import vary_requests
 from lpr_lightning.types import PAD, Interactions, PathRequest
 
 
@@ -17,17 +18,21 @@ def requests(count: int = 200) -> PathRequest:
     return PathRequest(log.batch(rows), targets, torch.full((count,), 10), rows, rows)
 
 
+def varied_by(request: PathRequest, share: float, seed: int) -> PathRequest:
+    return vary_requests(request, share, requests().targets, Draws.of(seed, 0, request.row))
+
+
 def test_no_share_changes_nothing() -> None:
     request = requests()
-    varied = vary_requests(request, 0.0, torch.Generator().manual_seed(1))
+    varied = varied_by(request, 0.0, 1)
     assert torch.equal(varied.targets, request.targets)
     assert torch.equal(varied.history.concept, request.history.concept)
     assert torch.equal(varied.row, request.row)
 
 
-def test_a_share_gets_fronts_of_its_histories_and_targets_of_the_batch() -> None:
+def test_a_share_gets_fronts_of_its_histories_and_targets_of_the_pool() -> None:
     request = requests()
-    varied = vary_requests(request, 0.5, torch.Generator().manual_seed(1))
+    varied = varied_by(request, 0.5, 1)
     changed = varied.row == PAD
     assert 70 < int(changed.sum()) < 130
     assert torch.equal(varied.targets[~changed], request.targets[~changed])
@@ -48,8 +53,10 @@ def test_a_share_gets_fronts_of_its_histories_and_targets_of_the_batch() -> None
         assert bool((varied.history.correct[row, length:] == 0).all())
 
 
-def test_the_same_generator_gives_the_same_requests() -> None:
-    first, second, third = (vary_requests(requests(), 0.7, torch.Generator().manual_seed(s)) for s in (3, 3, 4))
-    assert torch.equal(first.targets, second.targets)
-    assert torch.equal(first.history.mask, second.history.mask)
+def test_the_same_draws_give_the_same_requests_in_any_batch() -> None:
+    first, third = (varied_by(requests(), 0.7, seed) for seed in (3, 4))
+    some = torch.tensor([150, 3, 77])
+    second = varied_by(requests().select(some), 0.7, 3)
+    assert torch.equal(first.targets[some], second.targets)
+    assert torch.equal(first.history.lengths[some], second.history.lengths)
     assert not torch.equal(first.targets, third.targets)

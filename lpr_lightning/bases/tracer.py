@@ -1,0 +1,182 @@
+"""What every knowledge tracer has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lpr_lightning.bases.staged import Stage, Staged, datamodule_of
+from lpr_lightning.errors import checked
+from lpr_lightning.metrics import AnswerMetrics
+from lpr_lightning.nets.tracer_net import TracerNet
+from lpr_lightning.protocols import LearnerData
+from lpr_lightning.ranks import mean_count, rank_and_world
+from lpr_lightning.types import Answers, Exercise, InteractionBatch, PathRequest, State, TensorData
+
+
+class TracerModule(Staged):
+    """A knowledge tracer as a LightningModule; a subclass gives `net`, an optimizer, and what else is its own.
+
+    `net` is a `nets.tracer_net.TracerNet`, whose calls this class passes on. Batches are `InteractionBatch` (task
+    `NextAnswers`). The loss is the mean binary cross-entropy of next answers; override `losses` for more terms, or
+    `stages` for more stages. Evaluation steps return `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score;
+    `predict_step` takes requests of learners never seen and returns `{"request", "mastery"}`.
+
+    A subclass sets `self.net` after `super().__init__(num_concepts)` and `save_hyperparameters`; one that takes more
+    than sizes from the data overrides `connect` and `connected`.
+
+    Args:
+        num_concepts: number of concepts of the data.
+
+    Raises:
+        SettingError: `num_concepts` is missing or below 1.
+    """
+
+    monitor = ("val/auc", "max")
+    net: TracerNet
+
+    def __init__(self, num_concepts: int | None) -> None:
+        super().__init__()
+        self.num_concepts = checked("num_concepts", num_concepts, 1)
+        self.val_metrics, self.test_metrics = AnswerMetrics(), AnswerMetrics()
+
+    @property
+    def connected(self) -> bool:
+        """Whether what is needed of the data is there."""
+        return True
+
+    def connect(self, data: LearnerData) -> None:
+        """Take from the data what is needed beyond sizes; nothing here."""
+
+    def setup(self, stage: str) -> None:
+        """Connect to the trainer's data where nobody has."""
+        if not self.connected and isinstance(data := datamodule_of(self.trainer), LearnerData):
+            self.connect(data)
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the only stage."""
+        return [Stage("training", self.fit_step, select=lambda figures: figures["auc"])]
+
+    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+        """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
+        return self.net.next_logits(batch)
+
+    def forward(self, batch: InteractionBatch) -> Tensor:
+        """Return the logits [B, T - 1] of answers 1 … T - 1, each from those before it; 0 where there is no answer."""
+        logit, place = self.next_logits(batch)
+        padded = logit.new_zeros(len(batch) * max(batch.mask.shape[1] - 1, 0)).index_copy(0, place, logit)
+        return padded.view(len(batch), -1)
+
+    def losses(self, batch: InteractionBatch) -> dict[str, Tensor]:
+        """Return the terms of the loss by name; their sum is trained."""
+        logit, place = self.next_logits(batch)
+        target = batch.correct[:, 1:].flatten()[place]
+        return {"answers": mean_cross_entropy(logit, target)}
+
+    def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        return self.total(self.losses(batch), len(batch))
+
+    def total(self, losses: Mapping[str, Tensor], batch_size: int) -> Tensor:
+        """Return the sum of the terms; log it as `train/loss`, and the terms where there are several."""
+        loss = torch.stack(list(losses.values())).sum()
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
+        if len(losses) > 1:
+            self.log_dict({f"train/loss_{name}": value for name, value in losses.items()}, batch_size=batch_size)
+        if rank_and_world()[1] > 1:  # ddp waits for the gradient of every weight
+            loss = loss + 0.0 * sum(weight.sum() for weight in self.parameters() if weight.requires_grad)
+        return loss
+
+    def validation_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, TensorData]:
+        """Return the predicted answers of validation learners."""
+        return self.evaluate(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of the validation learners."""
+        self.validated(self.report("val"))
+
+    def test_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, TensorData]:
+        """Return the predicted answers of test learners."""
+        return self.evaluate(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of the test learners."""
+        self.report("test")
+
+    def predict_step(self, request: PathRequest | InteractionBatch, batch_idx: int) -> dict[str, TensorData | Tensor]:
+        """Return the mastery [B, N] of each learner after the history."""
+        history = request.history if isinstance(request, PathRequest) else request
+        return {"request": request, "mastery": self.mastery(self.encode(history))}
+
+    def evaluate(self, batch: InteractionBatch, stage: str) -> dict[str, TensorData]:
+        """Predict the answers of a batch and count them."""
+        answers = self.answers(batch)
+        self.metrics_of(stage).update(answers.probability, answers.correct)
+        return {"answers": answers}
+
+    def answers(self, batch: InteractionBatch) -> Answers:
+        """Return every real next answer beside its prediction."""
+        logit, place = self.next_logits(batch)
+        return answers_at(logit.sigmoid().float(), place, batch)
+
+    def metrics_of(self, stage: str) -> AnswerMetrics:
+        """Return the metrics of `val` or `test`."""
+        return self.val_metrics if stage == "val" else self.test_metrics
+
+    def figures(self, stage: str) -> dict[str, Tensor]:
+        """Return the figures of a stage over all ranks, and forget what they were computed from."""
+        metrics = self.metrics_of(stage)
+        figures: dict[str, Tensor] = metrics.compute()
+        metrics.reset()
+        return figures
+
+    def report(self, stage: str) -> dict[str, Tensor]:
+        """Log the figures of a stage as `<stage>/<name>`, and return them."""
+        figures = self.figures(stage)
+        for name, value in figures.items():
+            self.log(f"{stage}/{name}", value, prog_bar=stage == "val", sync_dist=True)
+        return figures
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state of learners without history."""
+        return self.net.initial_state(batch_size)
+
+    def encode(self, history: InteractionBatch) -> State:
+        """Return the state after whole histories."""
+        return self.net.encode(history)
+
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after one answer each."""
+        return self.net.observe(state, asked, correct)
+
+    def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after a step of an episode."""
+        return self.net.practise(state, asked, correct)
+
+    def predict(self, state: State, asked: Exercise) -> Tensor:
+        """Return the success probability of answers."""
+        return self.net.predict(state, asked)
+
+    def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
+        """Return the mastery of every concept, [B, N], or of some, [B * G, M]."""
+        return self.net.mastery(state, concept)
+
+
+def mean_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of logits [R], over the answers of all ranks when ddp averages it."""
+    total = F.binary_cross_entropy_with_logits(logit, target, reduction="sum")
+    return total / mean_count(torch.tensor(len(target), device=logit.device))
+
+
+def answers_at(probability: Tensor, place: Tensor, batch: InteractionBatch) -> Answers:
+    """Return predictions [R] beside the answers at `place` [R] of the flattened answers 1 … T - 1 of a batch."""
+    return Answers(
+        probability=probability,
+        correct=batch.correct[:, 1:].flatten()[place],
+        concept=batch.concept[:, 1:].flatten(0, 1)[place],
+        item=batch.item[:, 1:].flatten()[place],
+        learner=batch.learner[place // max(batch.mask.shape[1] - 1, 1)],
+    )

@@ -1,0 +1,40 @@
+"""Policies: plain ones to measure against, and searches, which look into a model of the learners."""
+
+from __future__ import annotations
+
+from lpr_lightning.policies.beam import BeamSearch, GreedySearch, Oracle
+from lpr_lightning.policies.candidates import AllActions, Candidates, ClosureActions, TargetActions
+from lpr_lightning.policies.genetic import GeneticSearch
+from lpr_lightning.policies.graph import PrerequisiteGraph
+from lpr_lightning.policies.plain import DKTRec, NearestTarget, RandomPaths, RandomTargets
+from lpr_lightning.policies.planned import FixedPaths, Planned, Replan, follow_paths
+from lpr_lightning.policies.search import FoundPaths, Search
+from lpr_lightning.policies.simple_rules import PrerequisiteRule, TargetsInTurn
+from lpr_lightning.policies.values import ChainValue, ExamValue, SearchValue
+
+__all__ = [
+    "AllActions",
+    "BeamSearch",
+    "Candidates",
+    "ChainValue",
+    "ClosureActions",
+    "DKTRec",
+    "ExamValue",
+    "FixedPaths",
+    "FoundPaths",
+    "GeneticSearch",
+    "GreedySearch",
+    "NearestTarget",
+    "Oracle",
+    "Planned",
+    "PrerequisiteGraph",
+    "PrerequisiteRule",
+    "RandomPaths",
+    "RandomTargets",
+    "Replan",
+    "Search",
+    "SearchValue",
+    "TargetActions",
+    "TargetsInTurn",
+    "follow_paths",
+]
