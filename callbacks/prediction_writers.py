@@ -19,7 +19,8 @@ from lpr_lightning.callbacks.chosen_learners import concept_names, name_of
 from lpr_lightning.callbacks.evaluation import BatchEnds, EndedBatch
 from lpr_lightning.callbacks.pictures import checked_file_name, run_folder
 from lpr_lightning.errors import SettingError
-from lpr_lightning.protocols import NewLearners
+from lpr_lightning.functional.prerequisites import ancestors, direct_prerequisites
+from lpr_lightning.protocols import LearnerData, NewLearners
 from lpr_lightning.types import PathRequest, Rollout
 
 Row = dict[str, str | int | float]
@@ -106,8 +107,9 @@ class PathWriter(PredictionWriter):
 
     `predict_step` returns a dict with `"request"` (`types.PathRequest`) and `"rollout"` (`types.Rollout`). Columns:
     learner, step (from 1), concept (its number; several of one question are joined by `;`), name, item (the question's
-    raw name, where questions are recommended), predicted_success (just before the step) and expected_gain (in mean
-    mastery of the goal's concepts). A learner whose path is empty gets one row with step 0 and nothing in the columns
+    raw name, where questions are recommended), predicted_success (just before the step), expected_gain (in mean mastery
+    of the goal's concepts) and serves (`target`, `prerequisite of` the targets that build on it by the prerequisites of
+    the data, or empty). A learner whose path is empty gets one row with step 0 and nothing in the columns
     behind it, so that everyone who asked is in the file. Of a group of paths the first is written. See
     `PredictionWriter` for the learners' names and several processes.
 
@@ -118,7 +120,7 @@ class PathWriter(PredictionWriter):
         SettingError: `name` is empty or has a folder in it, or (when a batch ends) the module predicts something else.
     """
 
-    columns = ("learner", "step", "concept", "name", "item", "predicted_success", "expected_gain")
+    columns = ("learner", "step", "concept", "name", "item", "predicted_success", "expected_gain", "serves")
     optional = ("item",)
 
     def __init__(self, name: str = "predictions.csv") -> None:
@@ -131,7 +133,9 @@ class PathWriter(PredictionWriter):
             raise SettingError("predict_step", [str(name) for name in parts], 'a dict with a Rollout "rollout"')
         data = datamodule_of(trainer)
         items = data.item_names if isinstance(data, HasItemNames) else []
-        return path_rows(rollout, concept_names(trainer), items)
+        edges = data.prerequisites if isinstance(data, LearnerData) else None
+        behind = None if edges is None else ancestors(direct_prerequisites(edges, rollout.targets.shape[1]))
+        return path_rows(rollout, concept_names(trainer), items, behind)
 
 
 class MasteryWriter(PredictionWriter):
@@ -170,8 +174,13 @@ def _learner_names(data: object) -> Sequence[str]:
         return []
 
 
-def path_rows(rollout: Rollout, names: Sequence[str], items: Sequence[str]) -> list[list[Row]]:
-    """Return the steps of the first path of each group; one of step 0 where it is empty."""
+def path_rows(
+    rollout: Rollout, names: Sequence[str], items: Sequence[str], behind: Tensor | None = None
+) -> list[list[Row]]:
+    """Return the steps of the first path of each group; one of step 0 where it is empty.
+
+    `behind` [N, N] bool says which concepts (columns) each concept (row) builds on.
+    """
     tables = []
     for at in range(0, len(rollout), rollout.group_size):
         rows: list[Row] = []
@@ -184,12 +193,29 @@ def path_rows(rollout: Rollout, names: Sequence[str], items: Sequence[str]) -> l
                 "name": ";".join(name_of(concept, names) for concept in concepts),
                 "predicted_success": f"{float(rollout.predicted[at, step]):.6g}",
                 "expected_gain": f"{float(rollout.gain[at, step]):.6g}",
+                "serves": served(concepts, rollout.targets[at], behind, names),
             }
             if item >= 0:
                 row["item"] = items[item] if item < len(items) else item
             rows.append(row)
         tables.append(rows or [{"step": 0}])
     return tables
+
+
+def served(concepts: Sequence[int], targets: Tensor, behind: Tensor | None, names: Sequence[str]) -> str:
+    """Return what practising concepts serves: a target, or targets [N] bool that build on them.
+
+    >>> import torch
+    >>> targets, behind = torch.tensor([False, False, True]), torch.zeros(3, 3).bool()
+    >>> behind[2, 0] = True
+    >>> [served([concept], targets, behind, ["Add", "Draw", "Multiply"]) for concept in range(3)]
+    ['prerequisite of Multiply', '', 'target']
+    """
+    wanted = targets.nonzero().squeeze(1).tolist()
+    if set(concepts) & set(wanted):
+        return "target"
+    building = [one for one in wanted if behind is not None and bool(behind[one, list(concepts)].any())]
+    return f"prerequisite of {';'.join(name_of(one, names) for one in building)}" if building else ""
 
 
 def mastery_rows(mastery: Tensor, targets: Tensor, names: Sequence[str]) -> list[list[Row]]:

@@ -37,10 +37,16 @@ def test_rows_of_a_batch() -> None:
     """The first step brings .5 to the only target of the first learner, the second is out of reach."""
     first, second = path_rows(taught([[0, 2], [-1, -1]]), ["a", "b", "c"], [])
     assert first == [
-        {"step": 1, "concept": "0", "name": "a", "predicted_success": "0", "expected_gain": "0.5"},
-        {"step": 2, "concept": "2", "name": "c", "predicted_success": "0", "expected_gain": "0"},
+        {"step": 1, "concept": "0", "name": "a", "predicted_success": "0", "expected_gain": "0.5", "serves": "target"},
+        {"step": 2, "concept": "2", "name": "c", "predicted_success": "0", "expected_gain": "0", "serves": ""},
     ]
     assert second == [{"step": 0}]
+
+
+def test_a_step_says_which_targets_build_on_it() -> None:
+    behind = torch.tensor([[False] * 3, [True, False, False], [True, True, False]])
+    _, (first, second) = path_rows(taught([[2, -1], [0, 1]]), ["a", "b", "c"], [], behind)
+    assert (first["serves"], second["serves"]) == ("prerequisite of b", "target")
 
 
 def test_questions_are_named() -> None:
@@ -73,7 +79,7 @@ def test_parts_are_put_in_order_and_repeats_dropped(tmp_path: Path) -> None:
     second = write_part(tmp_path / "b", [(0, ann), (2, cy), (-1, [{"learner": "y", "step": 0}])])
     assert merge([first, second], tmp_path / "all", COLUMNS, OPTIONAL) == 4
     header, *rows = read(tmp_path / "all")
-    assert header == ["learner", "step", "concept", "name", "predicted_success", "expected_gain"]
+    assert header == ["learner", "step", "concept", "name", "predicted_success", "expected_gain", "serves"]
     assert [(row[0], row[1]) for row in rows] == [('ä"n', "0"), ("cy", "1"), ("cy", "2"), ("x", "0"), ("y", "0")]
 
 
