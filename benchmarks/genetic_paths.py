@@ -19,10 +19,10 @@ from torch import Tensor
 from lpr_lightning.goals import Targets
 from lpr_lightning.models.dkt import DKT
 from lpr_lightning.policies import GeneticSearch
-from lpr_lightning.policies.search import Learners, fitness, step
+from lpr_lightning.policies.search import Learners
 from lpr_lightning.protocols import Environment
 from lpr_lightning.simulators.kes import KESSimulator
-from lpr_lightning.types import InteractionBatch, PathRequest
+from lpr_lightning.types import InteractionBatch, PathRequest, select_rows
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,20 @@ class OneByOne(GeneticSearch):
 
     def evaluate(self, environment: Environment, learners: Learners, path: Tensor) -> tuple[Tensor, Tensor]:
         """Return fitness and learning effect [B, P] of paths [B, P, L], one after the other."""
-        simulator, goal = environment.simulator, environment.goal
         value, effect = torch.empty(path.shape[:2]), torch.empty(path.shape[:2])
         for learner in range(path.shape[0]):
-            concept, before = learners.concept[learner : learner + 1], learners.before[learner]
+            row = torch.tensor([learner])
+            alone = Learners(
+                select_rows(learners.state, row),
+                learners.concept[row],
+                learners.before[row],
+                learners.row[row],
+                learners.length,
+                learners.candidate[row],
+            )
             for number in range(path.shape[1]):
-                state = tuple(part[learner : learner + 1] for part in learners.state)
-                for place in range(path.shape[2]):
-                    state = step(simulator, state, path[learner, number, place : place + 1])
-                found = fitness(goal.assess(simulator, state, concept), before)
-                value[learner, number], effect[learner, number] = found[0][0], found[1][0]
+                found = super().evaluate(environment, alone, path[row, number : number + 1])
+                value[learner, number], effect[learner, number] = found[0][0, 0], found[1][0, 0]
         return value, effect
 
 

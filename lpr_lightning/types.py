@@ -274,7 +274,7 @@ class PathRequest(TensorData):
 
 @dataclass(frozen=True)
 class Rollout(TensorData):
-    """What happened when learners followed paths; the only currency between simulators, objectives and pictures.
+    """What happened when learners followed paths; all that passes between simulators, objectives and pictures.
 
     `session`: what was asked and answered, [B, L], a log again (answers may be soft). `action` [B, L] int64: number of
     the concept or question among the simulator's actions, -1 after the path's end. `predicted` [B, L]: success

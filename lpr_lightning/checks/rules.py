@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from lpr_lightning.errors import LPRError, SettingError
-from lpr_lightning.types import PAD, InteractionBatch, State
+from lpr_lightning.types import PAD, Exercise, InteractionBatch, State
 
+Move = Callable[[State, Exercise, Tensor], State]
+"""What changes a learner's state: `practise` or `observe`."""
 SEED = 20
+ALONE = 8
+"""Most learners that are also followed alone."""
 TOLERANCE = 1e-4
 """Differences up to here are rounding."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lpr_lightning.checks.rules import (
+    ALONE,
     SEED,
+    Move,
     close,
     copied,
     need,
@@ -24,10 +25,6 @@ from lpr_lightning.errors import checked
 from lpr_lightning.goals import Targets
 from lpr_lightning.protocols import Goal, Simulator
 from lpr_lightning.types import PAD, Exercise, PathRequest, State, repeat_rows, select_rows
-
-Move = Callable[[State, Exercise, Tensor], State]
-ALONE = 8
-"""Most learners that are also followed alone."""
 
 
 @torch.no_grad()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lpr_lightning.checks.rules import (
+    ALONE,
     SEED,
     TOLERANCE,
     BrokenRule,
+    Move,
     close,
     copied,
     need,
@@ -26,9 +27,6 @@ from lpr_lightning.errors import SettingError
 from lpr_lightning.protocols import Tracer
 from lpr_lightning.types import PAD, Exercise, InteractionBatch, State, keep_rows, repeat_rows
 
-Move = Callable[[State, Exercise, Tensor], State]
-ALONE = 8
-"""Most learners that are also traced alone."""
 CANDIDATES = 3
 UNKNOWN = 10**9
 """Number of a question that no tracer knows."""
