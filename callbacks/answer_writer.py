@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from safetensors.torch import save_file
 
 from lpr_lightning.cache import atomic_write
-from lpr_lightning.callbacks.evaluation import AnswersCallback, Stage
+from lpr_lightning.callbacks.evaluation import AnswersCallback
 from lpr_lightning.callbacks.pictures import checked_file_name, run_folder
 from lpr_lightning.ranks import gathered
 from lpr_lightning.types import Answers
@@ -33,15 +33,15 @@ class AnswerWriter(AnswersCallback):
         self.name = checked_file_name(name)
         self._parts: list[Answers] = []
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the last test."""
         self._parts = []
 
-    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, answers: Answers) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: str, answers: Answers) -> None:
         """Collect one batch's answers."""
         self._parts.append(answers)
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the answers of all ranks."""
         path = run_folder(trainer) / self.name
         columns = {}

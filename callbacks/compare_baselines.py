@@ -20,6 +20,7 @@ from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import Exam, SoftExam
 from lpr_lightning.policies import (
     BeamSearch,
+    ChainSearch,
     DKTRec,
     NearestTarget,
     Oracle,
@@ -99,7 +100,7 @@ class CompareBaselines(RolloutCallback):
                 raise SettingError("objectives", name, f"one of {', '.join(there) or 'none: the module has none'}")
         connect_policies([*self.policies, self.oracle], trainer)
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start from nothing."""
         names = list(objectives_of(pl_module)) if self.objectives is None else self.objectives
         self._tallies = {policy.name: Tally(names, pl_module.device) for policy in self.policies}
@@ -111,7 +112,7 @@ class CompareBaselines(RolloutCallback):
             self._truth = TruthTally(learners, self.true_exam, [one.name for one in others], pl_module.device)
 
     def take(
-        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, rollout: Rollout, request: PathRequest | None
     ) -> None:
         """Let every policy teach the learners of a batch."""
         episodes = episodes_of(pl_module, type(self).__name__)
@@ -134,7 +135,7 @@ class CompareBaselines(RolloutCallback):
             taught = teach(truth.learners, goal, request, self.oracle, draws, early_stop=early_stop)
             truth.other(self.oracle.name, taught)
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the figures of all ranks, and forget the learners."""
         found = {name: tally.compute() for name, tally in self._tallies.items()}
         if "" in found:
@@ -151,11 +152,11 @@ class CompareBaselines(RolloutCallback):
 def default_policies() -> list[Policy]:
     """Return what every report compares with: plain policies, simple rules, and a search in the simulator.
 
-    >>> [policy.name for policy in default_policies()]
-    ['random', 'random_targets', 'targets_in_turn', 'nearest_target', 'prerequisite_rule', 'dktrec', 'search']
+    >>> [policy.name for policy in default_policies()][4:]
+    ['prerequisite_rule', 'dktrec', 'search', 'chain_search']
     """
     rules: list[Policy] = [RandomPaths(), RandomTargets(), TargetsInTurn(), NearestTarget(), PrerequisiteRule()]
-    return [*rules, DKTRec(), BeamSearch()]
+    return [*rules, DKTRec(), BeamSearch(), ChainSearch()]
 
 
 def connect_policies(policies: Sequence[Policy], trainer: Trainer) -> None:

@@ -88,19 +88,19 @@ class DifficultyTrace(RolloutCallback):
         if stage != "predict":
             zone_objective(pl_module)
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the last evaluation's paths."""
         self._traces = []
 
     def take(
-        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, rollout: Rollout, request: PathRequest | None
     ) -> None:
         """Collect the first paths on rank zero."""
         if trainer.is_global_zero:
             paths = first_paths(rollout, self.samples - len(self._traces))
             self._traces += [trace_of(path, zone_objective(pl_module)) for path in paths]
 
-    def show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def show(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Draw."""
         add_figure(trainer, f"{stage}/difficulty_trace", draw(self._traces))
 

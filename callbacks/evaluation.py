@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from lpr_lightning.bases.staged import figures_name
 from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.types import Answers, InteractionBatch, PathRequest, Rollout
 
@@ -87,8 +88,9 @@ class BatchEnds(Callback):
 class EvaluationCallback(BatchEnds):
     """Hands every batch of validation and test to four methods; override those that are needed.
 
-    Sanity checks are passed over. `begin`, `look` and `finish` run on every rank; `finish` and `show` only if `look`
-    found something on some rank, and `show` on rank zero alone, after the epoch's figures have reached
+    Sanity checks are passed over. `stage` is what the figures' names begin with: `val`, `test`, or `test/<name>` where
+    a further task of the datamodule is tested. `begin`, `look` and `finish` run on every rank; `finish` and `show`
+    only if `look` found something on some rank, and `show` on rank zero alone, after the epoch's figures have reached
     `trainer.callback_metrics`.
 
     Args:
@@ -109,23 +111,23 @@ class EvaluationCallback(BatchEnds):
         """Name of this callback's state in a checkpoint."""
         return self._generate_state_key(stages=self.stages)
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the last evaluation."""
 
-    def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
+    def look(self, trainer: Trainer, pl_module: LightningModule, stage: str, ended: EndedBatch) -> bool:
         """Look at one batch; return whether there was anything in it."""
         return False
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gather across ranks and log."""
 
-    def show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def show(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Draw or write."""
 
     def batch_ended(self, trainer: Trainer, pl_module: LightningModule, ended: EndedBatch) -> None:
         """Look at a batch where it is due."""
         if ended.loop != "predict" and self._due(trainer, ended.loop):
-            self._seen |= self.look(trainer, pl_module, ended.loop, ended)
+            self._seen |= self.look(trainer, pl_module, figures_name(trainer, ended.loop), ended)
 
     def _due(self, trainer: Trainer, stage: Stage) -> bool:
         if trainer.sanity_checking or stage not in self.stages:
@@ -135,17 +137,17 @@ class EvaluationCallback(BatchEnds):
     def _begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
         self._seen = self._any_seen = False
         if self._due(trainer, stage):
-            self.begin(trainer, pl_module, stage)
+            self.begin(trainer, pl_module, figures_name(trainer, stage))
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
         if self._due(trainer, stage):
             self._any_seen = trainer.strategy.reduce_boolean_decision(self._seen, all=False)
             if self._any_seen:
-                self.finish(trainer, pl_module, stage)
+                self.finish(trainer, pl_module, figures_name(trainer, stage))
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
         if self._any_seen and self._due(trainer, stage) and trainer.is_global_zero:
-            self.show(trainer, pl_module, stage)
+            self.show(trainer, pl_module, figures_name(trainer, stage))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a validation."""
@@ -180,11 +182,11 @@ class RolloutCallback(EvaluationCallback):
     """
 
     def take(
-        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, rollout: Rollout, request: PathRequest | None
     ) -> None:
         """Look at one batch."""
 
-    def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
+    def look(self, trainer: Trainer, pl_module: LightningModule, stage: str, ended: EndedBatch) -> bool:
         """Take the rollout of a batch, if it has one."""
         rollout = part_of(ended, "rollout", Rollout)
         if rollout is not None:
@@ -198,10 +200,10 @@ class AnswersCallback(EvaluationCallback):
     Steps return a dict with `"answers"` (`types.Answers`). Batches without answers are passed over.
     """
 
-    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, answers: Answers) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: str, answers: Answers) -> None:
         """Look at the answers of one batch."""
 
-    def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
+    def look(self, trainer: Trainer, pl_module: LightningModule, stage: str, ended: EndedBatch) -> bool:
         """Take the answers of a batch, if it has any."""
         answers = part_of(ended, "answers", Answers)
         if answers is not None:
@@ -215,10 +217,10 @@ class HistoryCallback(EvaluationCallback):
     A batch is an `InteractionBatch` itself, or has one as its `history` (a `PathRequest`). Others are passed over.
     """
 
-    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, history: InteractionBatch) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: str, history: InteractionBatch) -> None:
         """Look at the histories of one batch."""
 
-    def look(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, ended: EndedBatch) -> bool:
+    def look(self, trainer: Trainer, pl_module: LightningModule, stage: str, ended: EndedBatch) -> bool:
         """Take the histories of a batch, if it has any."""
         history = ended.batch.history if isinstance(ended.batch, HasHistory) else ended.batch
         if not isinstance(history, InteractionBatch):

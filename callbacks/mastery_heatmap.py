@@ -93,20 +93,20 @@ class MasteryHeatmap(HistoryCallback):
         if stage != "predict":
             tracer_of(pl_module, type(self).__name__)
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the last evaluation's learners."""
         self._chosen = self._choice()
 
-    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, history: InteractionBatch) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: str, history: InteractionBatch) -> None:
         """Let the learners of a batch be chosen."""
         self._chosen.take(history)
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Choose among the learners of all ranks."""
         self._histories, self._chosen = self._chosen.across_ranks(), self._choice()
         self._file = picture_file(trainer, f"{stage}/mastery", self.png)
 
-    def show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def show(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Follow the chosen learners, and draw."""
         tracer, names = tracer_of(pl_module, type(self).__name__), concept_names(trainer)
         with torch.no_grad():

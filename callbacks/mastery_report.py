@@ -44,11 +44,11 @@ class MasteryReport(HistoryCallback):
         if stage != "predict":
             tracer_of(pl_module, type(self).__name__)
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start from nothing."""
         self._metric = MasteryAgreement().to(pl_module.device)
 
-    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, history: InteractionBatch) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: str, history: InteractionBatch) -> None:
         """Set the mastery after the fronts of a batch against the first answers behind them."""
         cut = (history.lengths * self.front).long()
         history = history.select(cut > 0)
@@ -61,7 +61,7 @@ class MasteryReport(HistoryCallback):
             row, step, concept = first_answers(history.concept, history.mask & (steps >= cut[:, None]))
             self._metric.update(mastery[row, concept], history.correct[row, step], concept)
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the figure of all ranks."""
         pl_module.log(f"{stage}/mastery_agreement", self._metric.compute(), sync_dist=True)
         self._metric.reset()

@@ -61,12 +61,12 @@ class ParetoFront(RolloutCallback):
         """Take up the way of the policy's mean."""
         self.trail = [(float(x), float(y)) for x, y in state_dict["trail"]]
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the last evaluation's points."""
         self._points = []
 
     def take(
-        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, rollout: Rollout, request: PathRequest | None
     ) -> None:
         """Collect one point for each row with something to learn."""
         defined = learning_effect_defined(rollout.score_before, rollout.score_max)
@@ -74,14 +74,14 @@ class ParetoFront(RolloutCallback):
         points = torch.stack([path_diversity(rollout.action).float(), effect.float()], 1)
         self._points.append(points[defined].detach())
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gather the points of all ranks, and note the mean where the policy is being fitted."""
         own = torch.cat(self._points) if self._points else torch.empty(0, 2)
         self._all_points, self._points = gathered(own, pl_module.device), []
         if stage == "val" and trainer.state.fn == TrainerFn.FITTING and len(self._all_points):
             self.trail.append(_pair(self._all_points.mean(0)))
 
-    def show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def show(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Draw."""
         if len(self._all_points):
             others = means_of_others(trainer.callback_metrics, stage)
@@ -98,11 +98,11 @@ def means_of_others(logged: Mapping[str, Tensor], stage: str) -> dict[str, Point
     """
     means = {}
     for key in logged:
-        parts = key.split("/")
-        if len(parts) == 3 and parts[0] == stage and parts[2] == "learning_effect":
-            diversity = logged.get(f"{stage}/{parts[1]}/path_diversity")
+        name, _, figure = key.removeprefix(f"{stage}/").partition("/")
+        if key.startswith(f"{stage}/") and figure == "learning_effect":
+            diversity = logged.get(f"{stage}/{name}/path_diversity")
             if diversity is not None:
-                means[parts[1]] = (float(diversity), float(logged[key]))
+                means[name] = (float(diversity), float(logged[key]))
     return means
 
 

@@ -35,19 +35,19 @@ class PathSamples(RolloutCallback):
         self.samples = checked("samples", samples, 1)
         self._rollouts: list[Rollout] = []
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the last evaluation's paths."""
         self._rollouts = []
 
     def take(
-        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, rollout: Rollout, request: PathRequest | None
     ) -> None:
         """Collect the first paths on rank zero."""
         if trainer.is_global_zero:
             paths = first_paths(rollout, self.samples - len(self._rollouts))
             self._rollouts += [path.to("cpu") for path in paths]
 
-    def show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def show(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write."""
         names = concept_names(trainer)
         add_text(trainer, f"{stage}/paths", "\n\n---\n\n".join(path_table(path, names) for path in self._rollouts))

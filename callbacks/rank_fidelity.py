@@ -81,12 +81,12 @@ class RankFidelity(RolloutCallback):
             episodes_of(pl_module, type(self).__name__)
             connect_policies(self.policies, trainer)
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start from nothing."""
         self._truth, self._sample = true_learners(trainer, pl_module), []
 
     def take(
-        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, rollout: Rollout, request: PathRequest | None
     ) -> None:
         """Add the learners of a batch to the sample, as far as they belong to it so far."""
         if self._truth is None:
@@ -97,7 +97,7 @@ class RankFidelity(RolloutCallback):
         self._sample.append((order, request, own))
         self._keep(torch.cat([part[0] for part in self._sample]))
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the mean over the sample of all ranks."""
         if self._truth is None:
             return

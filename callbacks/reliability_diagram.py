@@ -59,16 +59,16 @@ class ReliabilityDiagram(AnswersCallback):
         self._rows = torch.empty(0, 2)
         self._file: Path | None = None
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the last evaluation's answers."""
         self._probability, self._correct = [], []
 
-    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, answers: Answers) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: str, answers: Answers) -> None:
         """Collect predictions and answers."""
         self._probability.append(answers.probability.detach().float())
         self._correct.append(answers.correct.detach().float())
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gather the answers of all ranks."""
         none = torch.empty(0)
         own = [torch.cat(parts) if parts else none for parts in (self._probability, self._correct)]
@@ -76,7 +76,7 @@ class ReliabilityDiagram(AnswersCallback):
         self._probability, self._correct = [], []
         self._file = picture_file(trainer, f"{stage}/reliability", self.png)
 
-    def show(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def show(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Draw."""
         if len(self._rows):
             figure = draw(self._rows[:, 0], self._rows[:, 1], self.bins, self.binning)

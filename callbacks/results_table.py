@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lpr_lightning.callbacks.evaluation import AnswersCallback, Stage
+from lpr_lightning.bases.staged import figures_name
+from lpr_lightning.callbacks.evaluation import AnswersCallback
 from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.ranks import gathered
 from lpr_lightning.types import Answers
@@ -84,15 +85,15 @@ class ResultsTable(AnswersCallback):
         self._learners: list[Tensor] = []
         self._counts: tuple[int, int] | None = None
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the last test."""
         self._learners, self._counts = [], None
 
-    def take(self, trainer: Trainer, pl_module: LightningModule, stage: Stage, answers: Answers) -> None:
+    def take(self, trainer: Trainer, pl_module: LightningModule, stage: str, answers: Answers) -> None:
         """Note whose answers were predicted."""
         self._learners.append(answers.learner)
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Count answers and learners of all ranks."""
         own = torch.cat(self._learners) if self._learners else torch.empty(0, dtype=torch.int64)
         everyone, self._learners = gathered(own, pl_module.device), []
@@ -102,32 +103,35 @@ class ResultsTable(AnswersCallback):
         """Print, on rank zero."""
         if not trainer.is_global_zero:
             return
-        logged = trainer.callback_metrics
-        policy = self.policy or ("policy" if "test/learning_effect" in logged else type(pl_module).__name__)
-        rows = rows_of(logged, policy)
+        logged, prefix = trainer.callback_metrics, figures_name(trainer, "test") + "/"
+        policy = self.policy or ("policy" if f"{prefix}learning_effect" in logged else type(pl_module).__name__)
+        rows = rows_of(logged, policy, prefix)
         if any(key in figures for key in self.columns.values() for figures in rows.values()):
             from rich.console import Console
 
             console = Console()
             if not console.is_terminal:
                 console = Console(width=self.width)
-            console.print(headline(rows, policy, self.reference, self._counts), style="bold")
+            title = headline(rows, policy, self.reference, self._counts, prefix.strip("/").partition("/")[2])
+            console.print(title, style="bold")
             for columns in fitting(rows, policy, self.columns, console.width):
                 console.print(results_table(rows, policy, columns))
 
 
-def rows_of(logged: Mapping[str, Tensor | float], policy: str) -> dict[str, Figures]:
-    """Return the test figures of each policy; the module's own first, the oracle's last.
+def rows_of(logged: Mapping[str, Tensor | float], policy: str, prefix: str = "test/") -> dict[str, Figures]:
+    """Return the figures of each policy whose names begin with `prefix`; the module's own first, the oracle's last.
 
     >>> rows_of({"test/oracle/zpd": 1.0, "test/random/zpd": 0.5, "test/zpd": 0.75, "val/zpd": 0.0}, "policy")
     {'policy': {'zpd': 0.75}, 'random': {'zpd': 0.5}, 'oracle': {'zpd': 1.0}}
     """
     rows: dict[str, dict[str, float]] = {policy: {}}
     for key, value in logged.items():
-        match key.split("/"):
-            case ["test", figure]:
+        if not key.startswith(prefix):
+            continue
+        match key.removeprefix(prefix).split("/"):
+            case [figure]:
                 rows[policy][figure] = float(value)
-            case ["test", name, figure]:
+            case [name, figure]:
                 rows.setdefault(name, {})[figure] = float(value)
     if ORACLE in rows:
         rows[ORACLE] = rows.pop(ORACLE)
@@ -135,7 +139,11 @@ def rows_of(logged: Mapping[str, Tensor | float], policy: str) -> dict[str, Figu
 
 
 def headline(
-    rows: Mapping[str, Figures], policy: str, reference: str | None, counts: tuple[int, int] | None = None
+    rows: Mapping[str, Figures],
+    policy: str,
+    reference: str | None,
+    counts: tuple[int, int] | None = None,
+    task: str = "",
 ) -> str:
     """Say how many learners there were (`counts`: answers, learners), and how far the module and its simulator come.
 
@@ -151,7 +159,8 @@ def headline(
     sessions = [figures["sessions"] for figures in (own, *rows.values()) if "sessions" in figures]
     if sessions:
         parts.append(f"{sessions[0]:.0f} learners with something to learn")
-    first = "Test results: " + "; ".join(parts) if parts else "Test results"
+    title = f"Test results, {task}" if task else "Test results"
+    first = f"{title}: " + "; ".join(parts) if parts else title
     reached = []
     best = rows.get(reference, {}).get("learning_effect", 0.0) if reference else 0.0
     if best > 0 and "learning_effect" in own:

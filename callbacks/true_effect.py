@@ -65,20 +65,20 @@ class TrueEffect(RolloutCallback):
         self._learners: Simulator | None = None
         self._figures = TrueFigures(self.true_exam)
 
-    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start from nothing."""
         self._learners = true_learners(trainer, pl_module)
         self._figures = TrueFigures(self.true_exam, pl_module.device)
 
     def take(
-        self, trainer: Trainer, pl_module: LightningModule, stage: Stage, rollout: Rollout, request: PathRequest | None
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, rollout: Rollout, request: PathRequest | None
     ) -> None:
         """Teach the true learners of a batch."""
         if self._learners is not None:
             request = needed_request(request, type(self).__name__)
             self._figures.update(taught_in_truth(pl_module, self._learners, request, rollout))
 
-    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the figures of all ranks."""
         if self._learners is not None:
             figures = self._figures.compute()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError, checked_or_none
 from lpr_lightning.hparams import Plain, arguments, built
 from lpr_lightning.protocols import Connected, Examples, Simulator, Task
+from lpr_lightning.tasks.joined_requests import JoinedRequests
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import PAD, Interactions, Split
 
@@ -59,6 +61,8 @@ class LearnerDataModule(LightningDataModule, ABC):
             length is what is left of the path, its length less the number of these answers, at least 0. Every learner
             in it needs a row in `predict_goals`.
         predict_length: wanted length of a path where `predict_goals` says none.
+        further_tasks: more tasks by name. Their training and validation requests join those of `task`, so that one
+            policy serves all; their test requests are tested apart, as `test/<name>/…`. All must make requests.
         folds: cut the learners into this many folds for cross-validation; the shares of `split` then only say how
             those outside the tested fold are divided into train and val. Not beside a separate test set.
         fold: the fold whose learners are tested, from 0. Over all folds every learner is tested exactly once.
@@ -80,6 +84,7 @@ class LearnerDataModule(LightningDataModule, ABC):
         predict_goals: str | None = None,
         predict_answers: str | None = None,
         predict_length: int = 10,
+        further_tasks: dict[str, Task] | None = None,
         folds: int | None = None,
         fold: int = 0,
     ) -> None:
@@ -91,6 +96,12 @@ class LearnerDataModule(LightningDataModule, ABC):
         self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold)
         chosen: Task = built(task, Task) or NextAnswers()
         self.task = chosen
+        further = {name: built(one, Task) or one for name, one in (further_tasks or {}).items()}
+        for name in further:
+            if not name.isidentifier():
+                raise SettingError("further_tasks", name, "names of letters, digits and underscores", "as in ahead")
+        self.further_tasks: dict[str, Task] = further
+        self.tested = ""
         self.batch_size = batch_size
         self.seed = seed
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else cache_root() / "data"
@@ -129,6 +140,11 @@ class LearnerDataModule(LightningDataModule, ABC):
     def read_test(self) -> AnswerTable:
         """Read the separate set of test learners."""
         raise NotImplementedError
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """All tasks by name: `task` under the empty name, then the further ones."""
+        return {"": self.task, **self.further_tasks}
 
     @property
     def concept_names(self) -> list[str]:
@@ -203,10 +219,25 @@ class LearnerDataModule(LightningDataModule, ABC):
         return self._card
 
     def examples(self, split: Split) -> Examples:
-        """Return the examples that the task makes of one split's learners, all of them on every rank."""
-        if isinstance(self.task, Connected):
-            self.task.connect(self)
-        return self.task.examples(self.interactions(split), split, self.num_concepts, self.seed)
+        """Return the examples that the tasks make of one split's learners, all on every rank; of test those of one."""
+        tasks = [self.tasks[self.tested]] if split == "test" else list(self.tasks.values())
+        for task in tasks:
+            if isinstance(task, Connected):
+                task.connect(self)
+        log = self.interactions(split)
+        parts = [task.examples(log, split, self.num_concepts, self.seed) for task in tasks]
+        return parts[0] if len(parts) == 1 else JoinedRequests(parts)
+
+    @contextmanager
+    def testing(self, name: str) -> Iterator[None]:
+        """Let the test be that of one of the tasks, by its name, inside a `with` statement."""
+        if name not in self.tasks:
+            raise SettingError("name", name, f"one of {', '.join(self.tasks)}")
+        before, self.tested = self.tested, name
+        try:
+            yield
+        finally:
+            self.tested = before
 
     def batches(self, split: Split, shuffle: bool = False) -> IndexedBatches:
         """Return a loader over the examples of one split, each rank its share."""

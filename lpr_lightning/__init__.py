@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
     from lpr_lightning.policies import AllActions as AllActions
     from lpr_lightning.policies import BeamSearch as BeamSearch
+    from lpr_lightning.policies import ChainSearch as ChainSearch
     from lpr_lightning.policies import ChainValue as ChainValue
     from lpr_lightning.policies import ClosureActions as ClosureActions
     from lpr_lightning.policies import DKTRec as DKTRec
@@ -146,6 +147,7 @@ _MODULES = {
     "StateSpaceGrowth": "models.state_space",
     "AllActions": "policies",
     "BeamSearch": "policies",
+    "ChainSearch": "policies",
     "ChainValue": "policies",
     "ClosureActions": "policies",
     "DKTRec": "policies",

@@ -5,7 +5,7 @@ B learners or rows, A candidates, N concepts, M concepts of a goal, L path steps
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -206,6 +206,11 @@ class LearnerData(Protocol):
     num_concepts: int
     num_items: int
     task: Task
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """All tasks by name: `task` under the empty name, then those whose requests are tested apart."""
+        ...
 
     @property
     def concept_names(self) -> list[str]:

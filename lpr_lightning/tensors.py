@@ -35,6 +35,19 @@ def keep_rows(before: State, after: State, changed: Tensor) -> State:
     )
 
 
+def listed(mask: Tensor) -> Tensor:
+    """Return the places where a mask [B, A] is True, in order, [B, C] int64, -1 behind the last.
+
+    >>> listed(torch.tensor([[False, True, True], [True, False, False]]))
+    tensor([[ 1,  2],
+            [ 0, -1]])
+    """
+    count = mask.sum(1)
+    widest = int(count.max()) if len(count) else 0
+    place = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :widest]
+    return place.masked_fill(torch.arange(widest, device=mask.device) >= count[:, None], PAD)
+
+
 class TensorData:
     """A dataclass of tensors with rows on the first axis, moved, indexed and repeated together; None stays None."""
 

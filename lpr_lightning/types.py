@@ -110,6 +110,23 @@ class InteractionBatch(TensorData):
             mask=mask,
         )
 
+    def padded(self, steps: int, width: int) -> Self:
+        """Return the histories padded to so many steps and so many concepts an answer, at least those that they have.
+
+        >>> log = Interactions.from_lists([[(0, 1)]])
+        >>> log.batch(torch.arange(1)).padded(2, 1).concept.squeeze(-1)
+        tensor([[ 0, -1]])
+        """
+        more, wider = steps - self.concept.shape[1], width - self.concept.shape[2]
+        pad = torch.nn.functional.pad
+        return replace(
+            self,
+            concept=pad(self.concept, (0, wider, 0, more), value=PAD),
+            item=pad(self.item, (0, more), value=PAD),
+            correct=pad(self.correct, (0, more)),
+            mask=pad(self.mask, (0, more)),
+        )
+
     def then(self, later: InteractionBatch) -> Self:
         """Return the histories with the answers of `later` behind their last ones.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from lpr_lightning.bases.staged import Staged, datamodule_of
+from lpr_lightning.bases.staged import Staged, datamodule_of, figures_name
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.diversity import path_diversity
@@ -121,7 +121,7 @@ class Agent(Staged):
 
     def on_test_epoch_end(self) -> None:
         """Log what was achieved."""
-        self.report("test", self.test_figures)
+        self.report(figures_name(self.trainer, "test"), self.test_figures)
 
     def predict_step(self, request: PathRequest, batch_idx: int) -> dict[str, TensorData]:
         """Return the recommended paths, and what the simulator expects of them."""

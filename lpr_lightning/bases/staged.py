@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -242,6 +243,20 @@ class Staged(LightningModule):
 def datamodule_of(trainer: Trainer) -> object:
     """Return the trainer's datamodule, None where it has none."""
     return vars(trainer).get("datamodule")
+
+
+@runtime_checkable
+class HasTasks(Protocol):
+    """A datamodule with more than one task."""
+
+    tested: str
+    """Name of the task whose test this is; empty for the first."""
+
+
+def figures_name(trainer: Trainer, stage: str) -> str:
+    """Return what the figures of a stage begin with: `val`, `test`, or `test/<name>` where a further task is tested."""
+    data = datamodule_of(trainer)
+    return f"{stage}/{data.tested}" if stage == "test" and isinstance(data, HasTasks) and data.tested else stage
 
 
 def fast_dev_run(trainer: Trainer) -> bool:

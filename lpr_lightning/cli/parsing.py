@@ -21,7 +21,7 @@ Settings = dict[str, Plain]
 CONFIGS, CHECKPOINT = (".yaml", ".yml"), ".ckpt"
 TRACER = "tracer"
 """The argument, at any depth of a model's or a task's, that may be the path of a checkpoint or a configuration."""
-_NESTED = ("--model", "--trainer", "--data.task", "--data.world")
+_NESTED = ("--model", "--trainer", "--data.task", "--data.further_tasks", "--data.world")
 _NOISE = re.compile(
     r"^\s*(- )?(Does not validate against any|Subtypes:|Errors:|Given value|Expected a path but"
     r"|Expected a <class 'NoneType'>)"

@@ -24,7 +24,11 @@ from lpr_lightning.callbacks import ResultsTable, StageProgressBar
 from lpr_lightning.cli import first_fits, registry, resume, runs
 from lpr_lightning.cli.parsing import CONFIGS, TRACER, CommandLine, Parser, Settings, tracer_paths
 from lpr_lightning.cli.settings import RUN, RunSettings
+from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError, SettingError
+
+TASKS = ("task", "further_tasks")
+"""Arguments of the data whose tracers may be configurations."""
 
 
 def run(arguments: list[str]) -> PathCLI:
@@ -143,13 +147,14 @@ class PathCLI(LightningCLI):
         config = copy.deepcopy(self.config)
         own = config[self.subcommand]
         with builder.unwrapped():
-            task = own.data.init_args.pop("task", None) if _fits_first(own.data) else None
+            names = TASKS if _fits_first(own.data) else ()
+            tasks = {name: own.data.init_args.pop(name, None) for name in names}
             self.datamodule = self._data(own.data, builder)
             builder.take_sizes(self.datamodule)
-            if task is not None:  # its tracer is fitted on the data without it
-                own.data.init_args.task = task
+            for name, task in tasks.items():  # their tracers are fitted on the data without them
+                own.data.init_args[name] = task
             self.fit_first(own)
-            own.data = self.datamodule if task is None else self._data(own.data, builder)
+            own.data = self._data(own.data, builder) if tasks else self.datamodule
             self.datamodule = own.data
             parser = self._parser(self.subcommand)
             own = parser.instantiate(own, instantiators=[(builder, object, True)])
@@ -230,6 +235,21 @@ class PathCLI(LightningCLI):
             path = runs.saved_checkpoint(self.trainer)
             table = self._has_own_table()
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=not table)
+            self._test_further_tasks()
+
+    def after_test(self) -> None:
+        """Test on the further tasks of the data, where it has any."""
+        self._test_further_tasks()
+
+    def _test_further_tasks(self) -> None:
+        if not isinstance(data := self.datamodule, LearnerDataModule):
+            return
+        for name in list(data.tasks)[1:]:
+            with data.testing(name):
+                if len(data.examples("test").sizes):
+                    self.trainer.test(self.model, datamodule=data, verbose=not self._has_own_table())
+                else:
+                    rank_zero_info(f"test/{name}: no test learner is eligible")
 
     def before_test(self) -> None:
         """Leave out Lightning's table of figures where there is one of our own."""

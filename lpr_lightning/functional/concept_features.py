@@ -96,7 +96,7 @@ def path_features(count: Tensor, last: Tensor, left: Tensor, length: Tensor, nee
         last: concept of the last step, [U]; -1 before the first.
         left: steps left, [U].
         length: steps of the whole path, [U].
-        needs: prerequisites of each concept, [N, N] bool; None leaves their feature out.
+        needs: prerequisites of each concept, [N, N] bool, or [U, N, N]; None leaves their feature out.
 
     >>> last, left = torch.tensor([0]), torch.tensor([1])
     >>> path_features(torch.tensor([[1.0, 0.0]]), last, left, torch.tensor([2]), None)[0]
@@ -108,5 +108,5 @@ def path_features(count: Tensor, last: Tensor, left: Tensor, length: Tensor, nee
     share = (left / length.clamp_min(1)).to(times)[:, None].expand_as(times)
     columns = [times, was_last, share, (left / STEPS).to(times)[:, None].expand_as(times)]
     if needs is not None:
-        columns.append(times @ needs.to(times).T)
+        columns.append((needs.to(times) @ times[..., None]).squeeze(2))
     return torch.stack(columns, 2)

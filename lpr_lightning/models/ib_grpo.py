@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,19 +29,29 @@ from lpr_lightning.objectives import (
     ZPDAlignment,
 )
 from lpr_lightning.policies.demonstrations import Demonstrations
-from lpr_lightning.policies.planned import Planned, Replan, follow_paths
+from lpr_lightning.policies.planned import ClosedLoop, Planned, follow_paths
 from lpr_lightning.policies.search import FoundPaths
-from lpr_lightning.protocols import Act, Connected, Environment, Simulator
+from lpr_lightning.policies.under_way import TakenUp
+from lpr_lightning.policies.under_way import under_way as taken_up
+from lpr_lightning.protocols import Act, Connected, Environment, Examples, Simulator
 from lpr_lightning.ranks import mean_count
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.rollout import request_draws
 from lpr_lightning.tasks.path_requests import vary_requests
-from lpr_lightning.types import PathRequest, Rollout, State, TensorData
+from lpr_lightning.types import PAD, PathRequest, Rollout, State, TensorData
 
 POOL = 10_000
 """Most training requests whose targets varied requests draw from."""
 ROWS = 256
 """Training requests whose demonstrations are followed at a time when objectives are fitted."""
+
+
+class Later(NamedTuple):
+    """Training requests taken up in the middle of a path, their demonstrations, and the estimated mastery [E, N]."""
+
+    examples: TakenUp
+    found: FoundPaths
+    known: Tensor | None
 
 
 class IBGRPOPolicy(Agent):
@@ -86,6 +97,9 @@ class IBGRPOPolicy(Agent):
         varied: share of training requests that are changed at every step, from 0 to 1: history cut at a random place,
             another learner's targets. Keeps the policy from learning its training learners by heart (ours; 0 is the
             paper).
+        under_way: share of training requests that are taken up in the middle of a path, from 0 to 1: the policy has
+            gone some of its steps, and learners gave answers that the simulator draws (ours; 0 is the paper). For
+            `replan`.
         entropy_weight: weight of an entropy bonus (ours; 0 is the paper).
         weight_decay: of AdamW.
         max_grad_norm: gradients are clipped to this norm.
@@ -117,6 +131,7 @@ class IBGRPOPolicy(Agent):
         ratio: Level = "token",
         updates: int = 1,
         varied: float = 0.0,
+        under_way: float = 0.0,
         entropy_weight: float = 0.0,
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
@@ -140,6 +155,7 @@ class IBGRPOPolicy(Agent):
         ):
             checked_positive(name, number)
         checked_share("varied", varied)
+        checked_share("under_way", under_way)
         if ratio not in ("token", "sequence"):
             raise SettingError("ratio", ratio, "token or sequence")
         if len(chosen.actions) != self.num_concepts:
@@ -153,13 +169,14 @@ class IBGRPOPolicy(Agent):
         if self.estimator is not None and self.estimator.num_concepts != self.num_concepts:
             raise SettingError("estimator", self.estimator.num_concepts, f"a simulator of {num_concepts} concepts")
         self.group_size, self.clone_epochs, self.clone_effect = group_size, clone_epochs, clone_effect
-        self.temperature, self.updates, self.varied = temperature, updates, varied
+        self.temperature, self.updates, self.varied, self.under_way = temperature, updates, varied, under_way
         self.clip_low, self.clip_high, self.ratio, self.entropy_weight = clip_low, clip_high, ratio, entropy_weight
         self.rates = {"clone": clone_learning_rate, "improve": learning_rate}
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
-        self._policy = Replan(self) if replan else Planned(self)
+        self._policy = ClosedLoop(self, self._reader()) if replan else Planned(self)
         self._found: FoundPaths | None = None
         self._known: Tensor | None = None
+        self._later: Later | None = None
         self._pool: Tensor | None = None
 
     def stages(self) -> Sequence[Stage]:
@@ -190,13 +207,19 @@ class IBGRPOPolicy(Agent):
         path: Tensor = self(request)
         return path
 
+    def next_step(self, request: PathRequest, mastery: Tensor | None) -> Tensor:
+        """Return the first step of the likeliest path, [B], -1 where it has none."""
+        path = self.net.sample(request, mastery=mastery, steps=1).path
+        return path[:, 0] if path.shape[1] else torch.full_like(request.length, PAD)
+
     @torch.no_grad()
     def estimated(self, request: PathRequest) -> Tensor | None:
         """Return the learners' estimated mastery after their histories, [B, N]; None where the network reads none."""
-        if not self.net.reads_mastery:
-            return None
-        estimator = self.estimator or self.simulator
-        return estimator.mastery(estimator.start(request))
+        reader = self._reader()
+        return None if reader is None else reader.mastery(reader.start(request))
+
+    def _reader(self) -> Simulator | None:
+        return (self.estimator or self.simulator) if self.net.reads_mastery else None
 
     def begin(self, environment: Environment, request: PathRequest) -> State:
         """Plan the paths, or get ready to plan at each step."""
@@ -230,8 +253,14 @@ class IBGRPOPolicy(Agent):
 
     def clone(self, request: PathRequest, batch_idx: int) -> Outputs:
         """Take one step of eq. 7 on the demonstrations of these requests, the end of the path included."""
-        path, effect = (part[request.row.cpu()].to(self.device) for part in self._demonstrated())
-        mastery = None if self._known is None else self._known[request.row]
+        found = self._demonstrated()
+        known = self._known
+        draws = Draws.of(run_seed(), self.global_step, torch.zeros(1, dtype=torch.int64, device=self.device))
+        if self._later is not None and bool(draws.uniform() < self.under_way):  # alike on every rank
+            examples, found, known = self._later
+            request = examples.batch(request.row.cpu())
+        path, effect = (part[request.row.cpu()].to(self.device) for part in found)
+        mastery = None if known is None else known[request.row]
         log_prob, mask, _ = self.net.log_prob(request, path.flatten(0, 1), path.shape[1], mastery=mastery)
         mask = mask & (effect.flatten() >= self.clone_effect)[:, None]
         loss = -(log_prob * mask).sum() / mean_count(mask.sum())
@@ -245,6 +274,8 @@ class IBGRPOPolicy(Agent):
         draws = request_draws(run_seed(), self.global_step, request)
         if self.varied > 0:
             request = vary_requests(request, self.varied, self._target_pool(), draws.at(0))
+        if self.under_way > 0:
+            request = self._advanced(request, draws.at(3))
         unfinished = self._unfinished(request)
         some = bool(unfinished.any())  # of this process; without any it takes part with a loss of 0
         if some:
@@ -281,6 +312,16 @@ class IBGRPOPolicy(Agent):
         return {"request": request, "rollout": taught}
 
     @torch.no_grad()
+    def _advanced(self, request: PathRequest, draws: Draws) -> PathRequest:
+        """Return the requests, a share of them after the first steps of a path that the policy samples."""
+        changed = draws.at(0).uniform() < self.under_way
+        steps = torch.where(changed, draws.at(1).integers(request.length.clamp_min(1)), 0)
+        self.net.eval()
+        path = self.net.sample(request, 1, self.temperature, draws.at(2), self.estimated(request)).path
+        self.net.train()
+        return taken_up(Environment(self.simulator, self.goal), request, path, steps, draws.at(3))
+
+    @torch.no_grad()
     def _unfinished(self, request: PathRequest) -> Tensor:
         """Return which requests have something left to learn."""
         state = self.simulator.start(request)
@@ -293,14 +334,24 @@ class IBGRPOPolicy(Agent):
             examples = data.examples("train")
             if isinstance(self.demonstrations, Connected):
                 self.demonstrations.connect(data)
-            weights = data.task.state_dict() if isinstance(data.task, nn.Module) else {}
-            key = [data.fingerprint, plain(data.task), fingerprint(weights)]
-            self._found = self.demonstrations.find(Environment(self.simulator, self.goal), examples, key, self.device)
-            if self.net.reads_mastery:
-                rows = torch.split(torch.arange(len(examples.sizes)), ROWS)
-                known = (self.estimated(self._requests(examples.batch(index))) for index in rows)
-                self._known = torch.cat([mastery for mastery in known if mastery is not None])
+            tasks = list(data.tasks.values())
+            weights = [task.state_dict() if isinstance(task, nn.Module) else {} for task in tasks]
+            key = [data.fingerprint, plain(tasks), *map(fingerprint, weights)]
+            environment = Environment(self.simulator, self.goal)
+            self._found = self.demonstrations.find(environment, examples, key, self.device)
+            self._known = self._estimated_all(examples)
+            if self.under_way > 0 and self.clone_epochs:
+                taken_up = TakenUp(examples, self._found.path[:, 0], environment, run_seed(), self.device)
+                found = self.demonstrations.find(environment, taken_up, [*key, "taken up", run_seed()], self.device)
+                self._later = Later(taken_up, found, self._estimated_all(taken_up))
         return self._found
+
+    def _estimated_all(self, examples: Examples) -> Tensor | None:
+        """Return the estimated mastery after the histories of all requests, [E, N]; None where it is not read."""
+        rows = torch.split(torch.arange(len(examples.sizes)), ROWS) if self.net.reads_mastery else ()
+        known = (self.estimated(self._requests(examples.batch(index))) for index in rows)
+        found = [mastery for mastery in known if mastery is not None]
+        return torch.cat(found) if found else None
 
     def _target_pool(self) -> Tensor:
         """Return the targets of training requests, [E, N]."""

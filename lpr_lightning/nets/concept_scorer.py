@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +15,35 @@ from lpr_lightning.functional.concept_features import path_features, practice_co
 from lpr_lightning.functional.prerequisites import ancestors, direct_prerequisites
 from lpr_lightning.nets.path_net import Backbone, PathNet, SampledPaths
 from lpr_lightning.protocols import LearnerData
+from lpr_lightning.tensors import listed
 from lpr_lightning.types import PAD, PathRequest
+
+Scored = Literal["all", "closure", "targets"]
+"""Which concepts a path may have: all, the targets and what they build on, or the targets."""
 
 
 class _Asked(NamedTuple):
-    """What is known of requests: features [B, N, F], targets' weights in their mean [B, N], lengths [B]."""
+    """What is known of requests and of the C concepts that are scored for each.
 
+    `concept` [B, C] int64, -1 behind the last; `slot` [B, N], the place of each concept in it, -1 where it is not
+    scored; `features` [B, C, F]; `target` [B, C], the targets' weights in their mean; `length` [B]; `needed` and
+    `needing`, the weights of messages between the concepts scored, [B, C, C], or [N, N] where all are scored.
+    """
+
+    concept: Tensor
+    slot: Tensor
     features: Tensor
     target: Tensor
     length: Tensor
+    needed: Tensor
+    needing: Tensor
 
 
 class _Places(NamedTuple):
-    """Where paths are, int64: number of the request, steps taken, last concept [U], times of each concept [U, N]."""
+    """Where paths are, int64: number of the request, steps taken, place of the last concept [U], times of each [U, C].
+
+    Concepts are counted by their places among those that are scored.
+    """
 
     row: Tensor
     step: Tensor
@@ -45,7 +61,9 @@ class ConceptScorerNet(PathNet):
 
     The next concept is drawn from the softmax of the scores. A place in a path depends on the path only by how often
     each concept occurs in it and by its last step, so that `log_prob` scores each distinct place of the K paths of a
-    request once, all steps in one pass. The prerequisites come by `connect` and stay in checkpoints.
+    request once, all steps in one pass. The prerequisites come by `connect` and stay in checkpoints. `scored` says
+    which concepts compete: all, or `targets`, or with `closure` the targets and all that they build on, where messages
+    pass between these only. Steps of a path on other concepts have no log-probability; they are left out of the mask.
 
     >>> _ = torch.manual_seed(0)
     >>> net = ConceptScorerNet(num_concepts=3, mastery=False)
@@ -66,9 +84,11 @@ class ConceptScorerNet(PathNet):
         rounds: int = 2,
         mastery: bool = True,
         graph: bool = True,
+        scored: Scored = "all",
     ) -> None:
         super().__init__()
         self.num_concepts, self.reads_mastery, self.reads_graph = num_concepts, mastery, graph
+        self.scored = scored
         nothing = torch.zeros(num_concepts, num_concepts, dtype=torch.bool)
         self.register_buffer("needs", nothing)
         self.register_buffer("ancestors", nothing.clone())
@@ -99,18 +119,20 @@ class ConceptScorerNet(PathNet):
         mastery: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the log-probabilities [B * K, L] of each path's concepts, their mask, and the entropies."""
-        real = path != PAD
-        taken = F.one_hot(path.clamp_min(0), self.num_concepts) * real[..., None]
+        asked = self._asked(request, mastery)
         row = torch.arange(len(request), device=path.device).repeat_interleave(group_size)
+        place = asked.slot[row].gather(1, path.clamp_min(0)).masked_fill(path == PAD, PAD)
+        real = place != PAD
+        taken = F.one_hot(place.clamp_min(0), asked.concept.shape[1]) * real[..., None]
         step = torch.arange(path.shape[1], device=path.device)
         places = _Places(
             row[:, None].expand_as(path)[real],
             step.expand_as(path)[real],
-            F.pad(path, (1, 0), value=PAD)[:, :-1][real],
+            F.pad(place, (1, 0), value=PAD)[:, :-1][real],
             (taken.cumsum(1) - taken)[real],
         )
-        scores = self._log_softmax(self._asked(request, mastery), places, temperature)
-        chosen = scores.gather(1, path[real][:, None]).squeeze(1)
+        scores = self._log_softmax(asked, places, temperature)
+        chosen = scores.gather(1, place[real][:, None]).squeeze(1)
         entropy = -(scores.exp() * scores.clamp_min(-30)).sum(1)
         nothing = torch.zeros(path.shape, dtype=scores.dtype, device=path.device)
         return nothing.masked_scatter(real, chosen), real, nothing.masked_scatter(real, entropy)
@@ -123,6 +145,7 @@ class ConceptScorerNet(PathNet):
         temperature: float = 1.0,
         draws: Draws | None = None,
         mastery: Tensor | None = None,
+        steps: int | None = None,
     ) -> SampledPaths:
         """Return `group_size` paths for each request, sampled by the requests' `draws`, or the likeliest without."""
         asked = self._asked(request, mastery)
@@ -130,16 +153,18 @@ class ConceptScorerNet(PathNet):
         row = torch.arange(len(request), device=request.length.device).repeat_interleave(group_size)
         wanted = request.length[row]
         longest = int(wanted.max()) if len(wanted) else 0
+        longest = longest if steps is None else min(longest, steps)
         path, log_prob = row.new_full((len(row), longest), PAD), asked.features.new_zeros(len(row), longest)
-        last, count = torch.full_like(row, PAD), row.new_zeros(len(row), self.num_concepts)
+        last, count = torch.full_like(row, PAD), row.new_zeros(len(row), asked.concept.shape[1])
+        concept = asked.concept[row]
         for step in range(longest):
             scores = self._log_softmax(asked, _Places(row, torch.full_like(row, step), last, count), temperature)
-            concept = scores.argmax(1) if draws is None else draws.at(step).pick(scores.exp())
+            chosen = scores.argmax(1) if draws is None else draws.at(step).pick(scores.exp())
             going = step < wanted
-            last = torch.where(going, concept, PAD)
-            count = count.scatter_add(1, concept[:, None], going[:, None].long())
-            path[:, step] = last
-            log_prob[:, step] = scores.gather(1, concept[:, None]).squeeze(1) * going
+            last = torch.where(going, chosen, PAD)
+            count = count.scatter_add(1, chosen[:, None], going[:, None].long())
+            path[:, step] = concept.gather(1, chosen[:, None]).squeeze(1).masked_fill(~going, PAD)
+            log_prob[:, step] = scores.gather(1, chosen[:, None]).squeeze(1) * going
         return SampledPaths(path, log_prob, path != PAD)
 
     def _asked(self, request: PathRequest, mastery: Tensor | None) -> _Asked:
@@ -151,33 +176,58 @@ class ConceptScorerNet(PathNet):
         graph = (self.needs, self.ancestors) if self.reads_graph else None
         features = request_features(mastery if self.reads_mastery else None, practised, request.targets, graph)
         features = features.to(self.score.weight)
-        return _Asked(features, _shares(request.targets).to(features), request.length)
+        if self.concept is not None:
+            features = torch.cat([features, self.concept.weight.expand(len(request), -1, -1)], 2)
+        target = _shares(request.targets).to(features)
+        every = torch.arange(self.num_concepts, device=target.device).expand(len(request), -1)
+        if self.scored == "all":
+            edges = (_shares(one).to(features) for one in (self.needs, self.needs.T))
+            return _Asked(every, every, features, target, request.length, *edges)
+        competing = self._competing(request.targets)
+        concept = listed(competing)
+        there, index = concept != PAD, concept.clamp_min(0)
+        slot = torch.where(competing, competing.cumsum(1) - 1, PAD)
+        among = self.needs[index[:, :, None], index[:, None]] & there[:, :, None] & there[:, None]
+        return _Asked(
+            concept,
+            slot,
+            features.gather(1, index[..., None].expand(-1, -1, features.shape[2])),
+            target.gather(1, index) * there,
+            request.length,
+            *(_shares(one).to(features) for one in (among, among.mT)),
+        )
+
+    def _competing(self, targets: Tensor) -> Tensor:
+        """Return which concepts are scored, [B, N] bool, at least one of each row: without targets all are."""
+        found = targets
+        if self.scored == "closure":
+            found = targets | ((targets.float() @ self.ancestors.float()) > 0)
+        return found | ~targets.any(1, keepdim=True)
 
     def _log_softmax(self, asked: _Asked, places: _Places, temperature: float) -> Tensor:
-        """Return the log-probabilities [U, N] of the next concepts; equal places are scored once."""
+        """Return the log-probabilities [U, C] of the next concepts; equal places are scored once."""
         key = torch.cat([torch.stack(places[:3], 1), places.times], 1)
         key, back = torch.unique(key, dim=0, return_inverse=True)
         row, step, last, count = key[:, 0], key[:, 1], key[:, 2], key[:, 3:]
         length = asked.length[row]
-        moving = path_features(
-            count.to(asked.features), last, length - step, length, self.needs if self.reads_graph else None
-        )
-        parts = [asked.features[row], moving]
-        if self.concept is not None:
-            parts.append(self.concept.weight.expand(len(row), -1, -1))
-        logits = self._scores(torch.cat(parts, 2), asked.target[row]) / temperature
+        needed, needing = (one if one.dim() == 2 else one[row] for one in (asked.needed, asked.needing))
+        marks = (needed > 0) if self.reads_graph else None
+        moving = path_features(count.to(asked.features), last, length - step, length, marks)
+        moving = moving.to(asked.features)
+        logits = self._scores(asked.features[row], moving, asked.target[row], needed, needing) / temperature
         logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = logits.masked_fill(asked.concept[row] == PAD, -torch.inf)
         return logits.log_softmax(1).index_select(0, back)
 
-    def _scores(self, features: Tensor, target: Tensor) -> Tensor:
-        """Return the scores [U, N] of concepts with these features [U, N, F]; `target` [U, N] weights the targets."""
-        hidden = self.second(self.first(features).relu()).relu()
-        if len(self.messages):
-            needed, needing = _shares(self.needs).to(hidden), _shares(self.needs.T).to(hidden)
-            for message in self.messages:
-                own, before, after = message(hidden).chunk(3, 2)
-                hidden = (hidden + own + needed @ before + needing @ after).relu()
-        goal = self.goal(target[:, None].to(hidden) @ hidden)
+    def _scores(self, fixed: Tensor, moving: Tensor, target: Tensor, needed: Tensor, needing: Tensor) -> Tensor:
+        """Return the scores [U, C] of concepts with these features; `target` [U, C] weights the targets."""
+        own = 2 * self.reads_graph + self.reads_mastery + 2 + 2 * (self.reads_graph and self.reads_mastery)
+        before, vector = fixed[..., :own], fixed[..., own:]
+        hidden = self.second(self.first(torch.cat([before, moving, vector], 2)).relu()).relu()
+        for message in self.messages:
+            itself, earlier, later = message(hidden).chunk(3, 2)
+            hidden = (hidden + itself + needed @ earlier + needing @ later).relu()
+        goal = self.goal(target[:, None] @ hidden)
         scores: Tensor = self.score((self.own(hidden) + goal).relu()).squeeze(2)
         return scores
 
@@ -192,6 +242,8 @@ class ConceptScorer(Backbone):
         rounds: rounds of messages along prerequisites.
         mastery: read the learners' estimated mastery, which the simulator gives.
         graph: read the data's prerequisites: the features made of them, and the messages.
+        scored: which concepts compete for the next step: `all`, the `targets`, or their `closure`, the targets and all
+            that they build on, which takes a fraction of the time where a request is about few of many concepts.
 
     Raises:
         SettingError: a number is out of range.
@@ -204,6 +256,7 @@ class ConceptScorer(Backbone):
     rounds: int = 2
     mastery: bool = True
     graph: bool = True
+    scored: Scored = "all"
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -213,6 +266,8 @@ class ConceptScorer(Backbone):
         ):
             if value < least:
                 raise SettingError(name, value, f"a whole number of at least {least}")
+        if self.scored not in get_args(Scored):
+            raise SettingError("scored", self.scored, f"one of {', '.join(get_args(Scored))}")
 
     def build(self, num_concepts: int) -> ConceptScorerNet:
         """Return the network for so many concepts."""
@@ -220,5 +275,5 @@ class ConceptScorer(Backbone):
 
 
 def _shares(rows: Tensor) -> Tensor:
-    """Return rows of marks as weights that sum to 1, or to 0 where nothing is marked."""
-    return rows.float() / rows.sum(1, keepdim=True).clamp_min(1)
+    """Return rows of marks [..., N] as weights that sum to 1, or to 0 where nothing is marked."""
+    return rows.float() / rows.sum(-1, keepdim=True).clamp_min(1)

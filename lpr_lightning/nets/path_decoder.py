@@ -110,6 +110,7 @@ class PathDecoder(PathNet):
         temperature: float = 1.0,
         draws: Draws | None = None,
         mastery: Tensor | None = None,
+        steps: int | None = None,
     ) -> SampledPaths:
         """Return `group_size` paths for each request, sampled by the requests' `draws`, or the likeliest without them.
 
@@ -131,7 +132,7 @@ class PathDecoder(PathNet):
             tokens.append(torch.where(ended | (token == self.end), PAD, token))
             log_probs.append(torch.where(ended, 0.0, log_prob.gather(1, token[:, None]).squeeze(1)))
             ended = ended | (token == self.end)
-            if bool(ended.all()) or step == self.max_length:
+            if bool(ended.all()) or step == self.max_length or step + 1 == steps:
                 break
             hidden = self._continue(prompt, tokens[-1][:, None], position + step, cache)[:, 0]
         path = torch.stack(tokens, 1)

@@ -43,10 +43,12 @@ class PathNet(nn.Module, ABC):
         temperature: float = 1.0,
         draws: Draws | None = None,
         mastery: Tensor | None = None,
+        steps: int | None = None,
     ) -> SampledPaths:
         """Return K paths for each request, sampled by the requests' `draws`, or the likeliest without them.
 
-        Log-probabilities are those at the same temperature, without gradients.
+        Log-probabilities are those at the same temperature, without gradients. `steps` cuts the paths: no more than so
+        many steps are written.
         """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lpr_lightning.policies.beam import BeamSearch, GreedySearch, Oracle
+from lpr_lightning.policies.beam import BeamSearch, ChainSearch, GreedySearch, Oracle
 from lpr_lightning.policies.candidates import AllActions, Candidates, ClosureActions, TargetActions
 from lpr_lightning.policies.genetic import GeneticSearch
 from lpr_lightning.policies.graph import PrerequisiteGraph
@@ -16,6 +16,7 @@ __all__ = [
     "AllActions",
     "BeamSearch",
     "Candidates",
+    "ChainSearch",
     "ChainValue",
     "ClosureActions",
     "DKTRec",

@@ -169,6 +169,26 @@ class Oracle(BeamSearch):
 
 
 @dataclass(frozen=True)
+class ChainSearch(Oracle):
+    """The oracle's search in a model of the learners, narrower: what a policy is cloned from under soft exams.
+
+    Args:
+        width: paths kept from step to step.
+        tried: actions tried on the second and later paths; None for all candidates.
+        distinct_sets: keep one path of those that hold the same actions equally often.
+        value: what is maximised.
+        candidates: which actions are tried.
+        answers: answers on the way, `likeliest` or `expected`.
+        max_rows: states held at once; bounds memory.
+        replan: search anew after each answer.
+    """
+
+    width: int = 8
+
+    name = "chain_search"
+
+
+@dataclass(frozen=True)
 class GreedySearch(Search):
     """Takes, step by step, the action after which the learner is best prepared: beam search of width 1.
 

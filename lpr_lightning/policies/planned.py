@@ -14,6 +14,9 @@ from lpr_lightning.protocols import Act, Environment, Goal, Simulator
 from lpr_lightning.simulators.rollout import rollout
 from lpr_lightning.types import PAD, InteractionBatch, PathRequest, Rollout, State
 
+PARTS, LEFT = 8, 5
+"""Number of tensors in a request as a state, and which of them is the length that is left."""
+
 
 class Follows:
     """What policies that follow whole paths share; their state begins with that of `start_of`."""
@@ -95,28 +98,81 @@ class Replan:
 
     def begin(self, environment: Environment, request: PathRequest) -> State:
         """Return the history and what is wanted."""
-        history = request.history
-        return (
-            *(history.concept, history.item, history.correct, history.mask),
-            *(request.targets, request.length, request.learner, request.row),
-        )
+        return _state(request)
 
     def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
         """Return the first step of a new path."""
         path = self.planner.plan(_request(state))
-        action = path[:, 0] if path.shape[1] else torch.full_like(state[5], PAD)
-        return Act(action.masked_fill(state[5] == 0, PAD))
+        action = path[:, 0] if path.shape[1] else torch.full_like(state[LEFT], PAD)
+        return Act(action.masked_fill(state[LEFT] == 0, PAD))
 
     def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
         """Add the answers to the histories."""
-        asked = environment.simulator.actions.at(action)
-        history = _request(state).history
-        answers = InteractionBatch(
-            asked.concept[:, None], asked.item[:, None], correct[:, None], (action != PAD)[:, None], history.learner
-        )
-        longer = history.then(answers)
-        left = torch.where(action == PAD, state[5], state[5] - 1)
-        return longer.concept, longer.item, longer.correct, longer.mask, state[4], left, *state[6:]
+        return _answered(environment, state, action, correct)
+
+
+class NextStep(Protocol):
+    """Something that chooses the next step of a path that is still to be gone."""
+
+    def next_step(self, request: PathRequest, mastery: Tensor | None) -> Tensor:
+        """Return an action for each request, [B] int64, -1 to end the path, given estimated mastery [B, N]."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """A policy that chooses each step anew, given all answers so far: `Replan` for what need not plan a whole path.
+
+    The estimate of the learners' mastery is carried from answer to answer, so that a step costs the same however long
+    the history is. State: that of `Replan`, then the estimator's.
+
+    Args:
+        chooser: what chooses.
+        estimator: a model of the learners whose estimates are handed on; None for none.
+        name: of the policy.
+    """
+
+    chooser: NextStep
+    estimator: Simulator | None = None
+    name: str = "closed_loop"
+
+    def begin(self, environment: Environment, request: PathRequest) -> State:
+        """Return the history, what is wanted, and the estimator's states."""
+        known = () if self.estimator is None else self.estimator.start(request)
+        return *_state(request), *known
+
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        """Return the next step."""
+        mastery = None if self.estimator is None else self.estimator.mastery(state[PARTS:])
+        action = self.chooser.next_step(_request(state[:PARTS]), mastery)
+        return Act(action.masked_fill(state[LEFT] == 0, PAD))
+
+    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
+        """Add the answers to the histories, and let the estimator observe them."""
+        known = state[PARTS:]
+        if self.estimator is not None:
+            known = self.estimator.observe(known, environment.simulator.actions.at(action), correct)
+        return *_answered(environment, state[:PARTS], action, correct), *known
+
+
+def _state(request: PathRequest) -> State:
+    history = request.history
+    return (
+        *(history.concept, history.item, history.correct, history.mask),
+        *(request.targets, request.length, request.learner, request.row),
+    )
+
+
+def _answered(environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
+    """Return the state of requests with one answer more in their histories."""
+    asked = environment.simulator.actions.at(action)
+    history = _request(state).history
+    answers = InteractionBatch(
+        asked.concept[:, None], asked.item[:, None], correct[:, None], (action != PAD)[:, None], history.learner
+    )
+    longer = history.then(answers)
+    left = torch.where(action == PAD, state[LEFT], state[LEFT] - 1)
+    return longer.concept, longer.item, longer.correct, longer.mask, state[4], left, *state[6:]
 
 
 def _request(state: State) -> PathRequest:

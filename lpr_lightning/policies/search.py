@@ -13,9 +13,10 @@ from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.policies.candidates import AllActions, Candidates
 from lpr_lightning.policies.planned import follow, start_of, went_on
-from lpr_lightning.policies.values import ExamValue, SearchValue, listed
+from lpr_lightning.policies.values import ExamValue, SearchValue
 from lpr_lightning.protocols import Act, Connected, Environment, LearnerData, Simulator
 from lpr_lightning.simulators.actions import ConceptActions
+from lpr_lightning.tensors import listed
 from lpr_lightning.types import PAD, PathRequest, State, select_rows
 
 Expectation = Literal["likeliest", "expected"]

@@ -14,7 +14,8 @@ from lpr_lightning.functional.learning_effect import learning_effect
 from lpr_lightning.functional.masked_mean import masked_mean
 from lpr_lightning.policies.graph import PrerequisiteGraph
 from lpr_lightning.protocols import Environment, LearnerData, Standing
-from lpr_lightning.types import PAD, State
+from lpr_lightning.tensors import listed
+from lpr_lightning.types import State
 
 PASSED_WEIGHT = 0.3
 TIE_BREAK = 1e-3
@@ -114,19 +115,6 @@ class ChainValue(SearchValue):
     def final(self, standing: Standing, before: Tensor) -> Tensor:
         """Return mean target mastery."""
         return standing.mastery
-
-
-def listed(mask: Tensor) -> Tensor:
-    """Return the places where a mask [B, A] is True, in order, [B, C] int64, -1 behind the last.
-
-    >>> listed(torch.tensor([[False, True, True], [True, False, False]]))
-    tensor([[ 1,  2],
-            [ 0, -1]])
-    """
-    count = mask.sum(1)
-    widest = int(count.max()) if len(count) else 0
-    place = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :widest]
-    return place.masked_fill(torch.arange(widest, device=mask.device) >= count[:, None], PAD)
 
 
 def _prepared(standing: Standing) -> Tensor:

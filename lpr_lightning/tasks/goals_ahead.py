@@ -43,7 +43,8 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
     Args:
         tracer: who estimates mastery: a module with the calls of `protocols.Tracer`, or the path of a checkpoint of
             one. On the command line also the path of a configuration, which is fitted first on the data of the run.
-        requests: where histories, lengths and the eligibility of logs come from.
+        requests: where histories, lengths and the eligibility of logs come from; default those of the data's own task
+            where that makes such requests, else `PathRequests()`.
         quantile: below it an estimate is low, in (0, 1). Ours: with a tracer of performance factors on synthetic
             learners, 85 % of test learners have goals ahead, nine tenths of which lie ahead in truth.
         least_targets: fewest targets.
@@ -89,7 +90,7 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
             if value < least:
                 raise SettingError(name, value, f"a whole number of at least {least}")
         self.tracer = tracer
-        self.requests = built(requests, PathRequests) or PathRequests()
+        self._requests = built(requests, PathRequests)
         self.quantile, self.train_draws = quantile, train_draws
         self.least_targets, self.most_targets = least_targets, most_targets
         count = tracer.num_concepts
@@ -100,6 +101,11 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
         self.requires_grad_(False)
         self.eval()
 
+    @property
+    def requests(self) -> PathRequests:
+        """Where histories and lengths come from."""
+        return self._requests or PathRequests()
+
     def connect(self, data: LearnerData) -> None:
         """Take the prerequisites, the order of the course and the quantile from the data, once."""
         if self._data == data.fingerprint:
@@ -107,6 +113,8 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
         count = len(self.course)
         if data.num_concepts != count:
             raise SettingError("tracer", count, f"a tracer of {data.num_concepts} concepts, as in the data")
+        if self._requests is None and isinstance(data.task, PathRequests):
+            self._requests = data.task
         log = data.interactions("train")
         edges = data.prerequisites
         self.needs.zero_() if edges is None else self.needs.copy_(direct_prerequisites(edges, count))

@@ -34,7 +34,7 @@ def mastered() -> Tensor:
     return torch.rand(4, CONCEPTS, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
 
-def scorer(**settings: float) -> ConceptScorerNet:
+def scorer(**settings: float | str) -> ConceptScorerNet:
     torch.manual_seed(0)
     net = ConceptScorerNet(CONCEPTS, hidden_size=8, **settings)  # type: ignore[arg-type]
     net.needs.copy_(direct_prerequisites(torch.tensor(EDGES), CONCEPTS))
@@ -82,6 +82,11 @@ class Reference:
     def log_probs(self, net: ConceptScorerNet, path: list[int]) -> Tensor:
         """Return the log-probabilities of every next concept, computed concept by concept."""
         assert net.concept is not None
+        behind = {0: [], 1: [0], 2: [0, 1, 3], 3: [], 4: [], 5: [4]}
+        scored = {"all": range(CONCEPTS), "targets": self.targets}.get(net.scored)
+        if scored is None:
+            scored = sorted({one for target in self.targets for one in (target, *behind[target])})
+        edges = [(a, b) for a, b in EDGES if a in scored and b in scored]
         hidden = []
         for concept in range(CONCEPTS):
             x = torch.cat([torch.tensor(self.features(concept, path)).double(), net.concept.weight[concept]])
@@ -92,15 +97,17 @@ class Reference:
             for concept in range(CONCEPTS):
                 total = hidden[concept] + own[concept]
                 for sent, others in (
-                    (before, [a for a, b in EDGES if b == concept]),
-                    (after, [b for a, b in EDGES if a == concept]),
+                    (before, [a for a, b in edges if b == concept]),
+                    (after, [b for a, b in edges if a == concept]),
                 ):
                     if others:
                         total = total + sum(sent[j] for j in others) / len(others)
                 later.append(total.relu())
             hidden = later
         goal = net.goal(sum((hidden[t] for t in self.targets), torch.zeros(8).double()) / max(len(self.targets), 1))
-        return torch.stack([net.score((net.own(one) + goal).relu()).squeeze() for one in hidden]).log_softmax(0)
+        scores = torch.stack([net.score((net.own(one) + goal).relu()).squeeze() for one in hidden])
+        left_out = torch.tensor([concept not in scored for concept in range(CONCEPTS)])
+        return scores.masked_fill(left_out, -torch.inf).log_softmax(0)
 
 
 def references(request: PathRequest, mastery: Tensor) -> list[Reference]:
@@ -115,8 +122,9 @@ def drawn(net: ConceptScorerNet, request: PathRequest) -> Tensor:
     return net.sample(request, GROUP, draws=draws, mastery=mastered()).path
 
 
-def test_log_probabilities_and_gradients_are_those_of_the_reference() -> None:
-    net, request = scorer(), ask()
+@pytest.mark.parametrize("scored", ["all", "closure", "targets"])
+def test_log_probabilities_and_gradients_are_those_of_the_reference(scored: str) -> None:
+    net, request = scorer(scored=scored), ask()
     path = drawn(net, request)
     log_prob, mask, entropy = net.log_prob(request, path, GROUP, mastery=mastered())
     torch.autograd.backward(log_prob.sum())
@@ -129,7 +137,7 @@ def test_log_probabilities_and_gradients_are_those_of_the_reference() -> None:
         assert len(steps) == reference.length
         for step, concept in enumerate(steps):
             every = reference.log_probs(net, steps[:step])
-            slow[row, step], spread[row, step] = every[concept], -(every.exp() * every).sum()
+            slow[row, step], spread[row, step] = every[concept], -(every.exp() * every.clamp_min(-30)).sum()
     torch.testing.assert_close(log_prob, slow, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(entropy, spread, rtol=1e-6, atol=1e-6)
     assert torch.equal(mask, path >= 0)
@@ -151,8 +159,19 @@ def test_features_of_a_request_by_hand() -> None:
     torch.testing.assert_close(first[2], torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, low]))
 
 
-@pytest.mark.parametrize("settings", [{}, {"mastery": False}, {"graph": False}, {"concept_size": 0, "rounds": 0}])
-def test_sampling_reports_the_log_probabilities_that_the_update_sees(settings: dict[str, float]) -> None:
+SETTINGS: list[dict[str, float | str]] = [
+    {},
+    {"mastery": False},
+    {"graph": False},
+    {"concept_size": 0, "rounds": 0},
+    {"scored": "closure"},
+    {"scored": "targets"},
+    {"scored": "closure", "graph": False},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_sampling_reports_the_log_probabilities_that_the_update_sees(settings: dict[str, float | str]) -> None:
     net, request = scorer(**settings), ask()
     sampled = net.sample(request, GROUP, 0.7, Draws.of(1, 0, torch.arange(4)), mastered())
     log_prob, mask, _ = net.log_prob(request, sampled.path, GROUP, 0.7, mastered())
@@ -203,6 +222,24 @@ def test_the_order_of_earlier_steps_does_not_matter() -> None:
 ORDERS = ([0, 1, 2, 5], [1, 0, 2, 5])
 
 
+def test_steps_on_concepts_that_are_not_scored_are_left_out() -> None:
+    net, request = scorer(scored="closure"), ask((3, 3, 3, 3))
+    path = torch.tensor([[0, 4, 2], [5, 4, 1], [0, 0, 0], [3, 2, 1]])
+    log_prob, mask, _ = net.log_prob(request, path, 1, mastery=mastered())
+    assert mask.tolist() == [[True, False, True], [True, True, True], [True, True, True], [True, True, True]]
+    assert log_prob[0, 1] == 0.0
+    assert int((log_prob[mask] < 0).sum()) >= 8
+    shares = net.sample(request, 50, draws=Draws.of(0, 0, torch.arange(4)), mastery=mastered()).path[:50]
+    assert set(shares.flatten().tolist()) <= {0, 1, 2, 3}  # the closure of concept 2
+
+
+def test_without_targets_all_concepts_are_scored() -> None:
+    net, request = scorer(scored="targets"), ask()
+    request = replace(request, targets=torch.zeros_like(request.targets))
+    path = net.sample(request, 200, draws=Draws.of(0, 0, torch.arange(4)), mastery=mastered()).path
+    assert len(set(path.flatten().tolist())) > CONCEPTS // 2
+
+
 def test_nobody_and_nothing_wanted_give_empty_paths() -> None:
     net, request = scorer(), ask()
     nobody = request.select(torch.arange(0))
@@ -218,7 +255,9 @@ def test_without_estimates_they_are_asked_for() -> None:
         scorer().sample(ask())
 
 
-@pytest.mark.parametrize(("setting", "value"), [("hidden_size", 0), ("concept_size", -1), ("rounds", -1)])
-def test_bad_settings_are_refused(setting: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value"), [("hidden_size", 0), ("concept_size", -1), ("rounds", -1), ("scored", "some")]
+)
+def test_bad_settings_are_refused(setting: str, value: int | str) -> None:
     with pytest.raises(SettingError, match=setting):
         ConceptScorer(**{setting: value})  # type: ignore[arg-type]
