@@ -48,7 +48,7 @@ class RunSettings:
     Args:
         line: the command line.
         short_names: full class paths by short names.
-        layers: settings in place of those of the configuration files that the command line names.
+        layers: those of a first fit, in place of those of the configuration files that the command line names.
         decisions: those of the run that this one is a part of.
 
     Attributes:
@@ -77,7 +77,7 @@ class RunSettings:
         self.decisions = known or Decisions()
         if known is None and (found := self._find_checkpoint()):
             self.decisions.checkpoint = str(found)
-        path = self.decisions.checkpoint
+        path = self.decisions.checkpoint if layers is None else None  # a first fit starts from nothing
         self.checkpoint = Path(path) if path else None
         self.origin = Origin.read(self.checkpoint) if self.checkpoint else None
         informing = _INFORMATION & {flag.partition("=")[0] for flag in line.flags}

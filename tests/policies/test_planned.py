@@ -12,6 +12,7 @@ from lpr_lightning.checks import check_policy
 from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import Targets
 from lpr_lightning.policies import FixedPaths, Planned, Replan, follow_paths
+from lpr_lightning.policies.planned import ClosedLoop
 from lpr_lightning.protocols import Environment
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.simulators.rollout import rollout
@@ -118,3 +119,34 @@ def test_an_empty_plan_ends_the_path() -> None:
 
     for policy in (Planned(Nothing()), Replan(Nothing())):
         assert rollout(LADDER, Targets(), request(), policy).length.tolist() == [0, 0]
+
+
+@dataclass
+class Weakest:
+    """Chooses the concept that is mastered least; notes the estimates, and how many answers it was shown."""
+
+    seen: list[Tensor] = field(default_factory=list)
+    answers: list[list[int]] = field(default_factory=list)
+
+    def next_step(self, request: PathRequest, mastery: Tensor | None) -> Tensor:
+        assert mastery is not None
+        self.seen.append(mastery)
+        self.answers.append(request.history.lengths.tolist())
+        return mastery.argmin(1)
+
+
+def test_a_closed_loop_carries_the_estimates_from_answer_to_answer() -> None:
+    chooser = Weakest()
+    taught = rollout(LADDER, Targets(), request(), ClosedLoop(chooser, LADDER))
+    state = LADDER.start(request())
+    for step, mastery in enumerate(chooser.seen):
+        torch.testing.assert_close(mastery[0], LADDER.mastery(state)[0])
+        asked = LADDER.actions.at(taught.action[:, step])
+        state = LADDER.observe(state, asked, taught.session.correct[:, step])
+    assert chooser.answers[0] == [2, 0]
+    assert chooser.answers[-1] == [6, 3]  # the second learner wanted three steps
+    assert taught.length.tolist() == [5, 3]
+
+
+def test_a_closed_loop_keeps_the_rules_of_a_policy() -> None:
+    check_policy(ClosedLoop(Weakest(), LADDER), Environment(LADDER, Targets()), request())
