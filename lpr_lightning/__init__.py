@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.ensemble import Ensemble as Ensemble
     from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
+    from lpr_lightning.models.neural_growth import NeuralGrowth as NeuralGrowth
     from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
     from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
@@ -142,6 +143,7 @@ _MODULES = {
     "Ensemble": "models.ensemble",
     "IBGRPOPolicy": "models.ib_grpo",
     "MultiTaskLSTM": "models.multitask_lstm",
+    "NeuralGrowth": "models.neural_growth",
     "PerformanceFactors": "models.performance_factors",
     "SimpleKT": "models.simple_kt",
     "StateSpaceGrowth": "models.state_space",

@@ -22,15 +22,12 @@ class GrowthTracer(TracerModule):
     """A knowledge tracer in whose episodes only growth moves; `net` is a `nets.growth_net.GrowthNet`.
 
     It takes the prerequisites from the data, where they have them and `gate` asks for them, and starts from the share
-    of right answers on each concept. It is trained by L-BFGS with a line search: these models are small and smooth, and
-    take tens of passes over the log. Give batches as large as memory holds, best all learners in one. A subclass sets
-    `net` as every `TracerModule` does.
+    of right answers on each concept. A subclass sets `net`, and an optimizer, as every `TracerModule` does.
 
     Args:
         num_concepts: number of concepts of the data.
         gate: let growth on a concept through only as far as its prerequisites hold.
         penalty: weight of the net's penalty in the loss.
-        iterations: of L-BFGS on each batch.
 
     Raises:
         SettingError: a setting is out of range.
@@ -38,10 +35,9 @@ class GrowthTracer(TracerModule):
 
     net: GrowthNet
 
-    def __init__(self, num_concepts: int | None, gate: bool, penalty: float, iterations: int) -> None:
+    def __init__(self, num_concepts: int | None, gate: bool, penalty: float) -> None:
         super().__init__(num_concepts)
-        self.gate = gate
-        self.penalty, self.iterations = checked("penalty", penalty, 0.0), checked("iterations", iterations, 1)
+        self.gate, self.penalty = gate, checked("penalty", penalty, 0.0)
 
     @property
     def connected(self) -> bool:
@@ -69,6 +65,26 @@ class GrowthTracer(TracerModule):
     def losses(self, batch: InteractionBatch) -> dict[str, Tensor]:
         """Return the loss of next answers, and the penalty."""
         return super().losses(batch) | {"penalty": self.penalty * self.net.penalty()}
+
+
+class SmoothGrowthTracer(GrowthTracer):
+    """A `GrowthTracer` trained by L-BFGS with a line search: small and smooth, it takes tens of passes over the log.
+
+    Give batches as large as memory holds, best all learners in one.
+
+    Args:
+        num_concepts: number of concepts of the data.
+        gate: let growth on a concept through only as far as its prerequisites hold.
+        penalty: weight of the net's penalty in the loss.
+        iterations: of L-BFGS on each batch.
+
+    Raises:
+        SettingError: a setting is out of range.
+    """
+
+    def __init__(self, num_concepts: int | None, gate: bool, penalty: float, iterations: int) -> None:
+        super().__init__(num_concepts, gate, penalty)
+        self.iterations = checked("iterations", iterations, 1)
 
     def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, of the same value on all ranks, or their line searches would part."""

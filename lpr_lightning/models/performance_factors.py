@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lpr_lightning.bases.growth_tracer import GrowthTracer
+from lpr_lightning.bases.growth_tracer import SmoothGrowthTracer
 from lpr_lightning.hparams import arguments
 from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
 
 
-class PerformanceFactors(GrowthTracer):
+class PerformanceFactors(SmoothGrowthTracer):
     """Predicts each next answer by counts of practice and by earlier residuals (after Pavlik et al. 2009, PFA).
 
     A handful of numbers for each concept, fitted in seconds; see `PerformanceFactorsNet` for the equation.

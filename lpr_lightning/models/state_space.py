@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from lpr_lightning.bases.growth_tracer import GrowthTracer
+from lpr_lightning.bases.growth_tracer import SmoothGrowthTracer
 from lpr_lightning.errors import checked
 from lpr_lightning.hparams import arguments
 from lpr_lightning.nets.state_space import StateSpaceNet
 
 
-class StateSpaceGrowth(GrowthTracer):
+class StateSpaceGrowth(SmoothGrowthTracer):
     """Follows a learner's levels by an extended Kalman filter over correlated concepts, and their growth by practice.
 
     After T-SKIRT (Ekanadham and Karklin 2017, arXiv 1702.04282), an item response model whose correlated proficiencies

@@ -106,17 +106,23 @@ class DKTNet(TracerNet):
 
     def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
         """Return the logits [R] of all real next answers, and each one's place in the flattened answers 1 … T - 1."""
+        hidden, rows = self.hidden_before(batch)
+        return self.logits_of(hidden, rows.pack(batch.concept[:, 1:])), rows.place
+
+    def hidden_before(self, batch: InteractionBatch) -> tuple[Tensor, PackedRows]:
+        """Return the hidden states [R, H] of the last layer before all real answers 1 … T - 1, and where these lie."""
         rows = PackedRows.of(batch.mask[:, 1:])
         concept, correct = batch.concept[:, :-1], batch.correct[:, :-1]
         if self._fused:
-            hidden = self._run(rows.pack(concept), rows.pack(correct), rows.batch_sizes)[0]
-        elif rows.batch_sizes:
-            hidden = rows.pack(self.lstm(self._embedded(concept, correct))[0])
-        else:
-            hidden = self.embedding.weight.new_zeros(0, self.hidden_size)
+            return self._run(rows.pack(concept), rows.pack(correct), rows.batch_sizes)[0], rows
+        if rows.batch_sizes:
+            return rows.pack(self.lstm(self._embedded(concept, correct))[0]), rows
+        return self.embedding.weight.new_zeros(0, self.hidden_size), rows
+
+    def logits_of(self, hidden: Tensor, asked: Tensor) -> Tensor:
+        """Return the logits [R] of answers on concepts `asked` [R, C] after hidden states [R, H], with dropout."""
         dropout = self.dropout if self.training else 0.0
-        asked = rows.pack(batch.concept[:, 1:])
-        return asked_logits(hidden, self.head.weight, self.head.bias, asked, dropout), rows.place
+        return asked_logits(hidden, self.head.weight, self.head.bias, asked, dropout)
 
     @property
     def _fused(self) -> bool:

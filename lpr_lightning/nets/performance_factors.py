@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpr_lightning.nets.growth_net import GrowthNet, PrerequisiteGate, known_concepts, mean_of_known
+from lpr_lightning.nets.residual_evidence import before_each
 from lpr_lightning.types import Exercise, InteractionBatch, State, repeat_rows
 
 CONCEPT, OVERALL = 2.0, 5.0
@@ -119,18 +120,11 @@ class PerformanceFactorsNet(GrowthNet):
 
     def _before(self, batch: InteractionBatch, concept: Tensor, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return ease, evidence and counts of the concepts `read` [B, T, D] before each answer, the same shape."""
-        answers, index = self.initial_state(len(batch))[0], read.clamp_min(0)
-        with torch.no_grad():
-            known = (concept >= 0).to(answers)
-            residual = self._residual(concept, batch.correct)
-            added = torch.stack([known * residual[..., None], known], 2)
-            overall = torch.stack([residual, known.amax(2)], 2)
-            overall = overall.cumsum(1) - overall
-            seen = []
-            for step in range(concept.shape[1]):
-                seen.append(answers.gather(2, index[:, step, None].expand(-1, 2, -1)))
-                answers.scatter_add_(2, concept[:, step, None].clamp_min(0).expand(-1, 2, -1), added[:, step])
-            before = torch.stack(seen, 1)
+        known, residual = (concept >= 0).to(self.ease), self._residual(concept, batch.correct)
+        overall = torch.stack([residual, known.amax(2)], 2)
+        overall = overall.cumsum(1) - overall
+        added = torch.stack([known * residual[..., None], known], 2)
+        before, index = before_each(concept, added, read, self.num_concepts), read.clamp_min(0)
         ease = F.embedding(index, self.ease[:, None]).squeeze(-1)
         return ease, self._evidence(before, overall[..., None]), before[:, :, 1]
 

@@ -16,6 +16,7 @@ from lpr_lightning.models.calibrated_dkt import CalibratedDKT
 from lpr_lightning.models.dkt import DKT
 from lpr_lightning.models.ib_grpo import IBGRPOPolicy
 from lpr_lightning.models.multitask_lstm import MultiTaskLSTM
+from lpr_lightning.models.neural_growth import NeuralGrowth
 from lpr_lightning.models.performance_factors import PerformanceFactors
 from lpr_lightning.models.simple_kt import SimpleKT
 from lpr_lightning.models.state_space import StateSpaceGrowth
@@ -59,6 +60,7 @@ TRACERS: dict[str, Callable[[], TracerModule]] = {
     "calibrated_dkt": calibrated,
     "multitask_lstm": lambda: MultiTaskLSTM(CONCEPTS, embedding_size=5, hidden_size=7),
     "multitask_rnn": lambda: MultiTaskLSTM(CONCEPTS, embedding_size=5, hidden_size=7, cell="rnn"),
+    "neural_growth": lambda: NeuralGrowth(CONCEPTS, embedding_size=5, hidden_size=7, num_layers=2),
     "performance_factors": lambda: PerformanceFactors(CONCEPTS),
     "state_space": lambda: StateSpaceGrowth(CONCEPTS, factors=2),
     "state_space_without_gate": lambda: StateSpaceGrowth(CONCEPTS, factors=2, gate=False),

@@ -14,6 +14,7 @@ from lpr_lightning.nets.attention_tracer import AttentionTracer
 from lpr_lightning.nets.dkt import DKTNet
 from lpr_lightning.nets.growth_net import GrowthNet
 from lpr_lightning.nets.multitask_lstm import MultiTaskNet
+from lpr_lightning.nets.neural_growth import NeuralGrowthNet
 from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
@@ -45,6 +46,7 @@ NETS: dict[str, Callable[[], TracerNet]] = {
     "question": question_net,
     "multitask lstm": lambda: MultiTaskNet(CONCEPTS, 4, 6),
     "multitask rnn": lambda: MultiTaskNet(CONCEPTS, 4, 6, cell="rnn"),
+    "neural growth": lambda: gated(NeuralGrowthNet(CONCEPTS, 4, 6)),
     "performance factors": lambda: gated(PerformanceFactorsNet(CONCEPTS)),
     "state space": lambda: gated(StateSpaceNet(CONCEPTS, factors=3)),
 }
@@ -212,7 +214,8 @@ def test_soft_answers_lie_between_and_have_gradients(case: Case) -> None:
 
 def test_every_weight_that_serves_predictions_is_trained_by_them(case: Case) -> None:
     logit, _ = case.net.next_logits(logs())
-    names = [name for name, _ in case.net.named_parameters() if not name.startswith(("path", "steps"))]
+    resting = ("concept_growth", "dynamics", "gate") if isinstance(case.net, NeuralGrowthNet) else ("path", "steps")
+    names = [name for name, _ in case.net.named_parameters() if not name.startswith(resting)]
     gradients = torch.autograd.grad(logit.sin().sum(), list(case.net.parameters()), allow_unused=True)
     trained = {name for (name, _), value in zip(case.net.named_parameters(), gradients) if value is not None}
     assert trained == set(names)
