@@ -30,7 +30,7 @@ from lpr_lightning.policies import (
     Search,
     TargetsInTurn,
 )
-from lpr_lightning.protocols import Act, Connected, Environment, LearnerData, Policy
+from lpr_lightning.protocols import Act, Connected, Environment, GivenOthers, LearnerData, Policy
 from lpr_lightning.simulators.rollout import request_draws
 from lpr_lightning.simulators.rollout import rollout as teach
 from lpr_lightning.types import PathRequest, Rollout, State
@@ -50,8 +50,9 @@ class CompareBaselines(RolloutCallback):
     Where the datamodule has learners of known truth (`trainer.datamodule.truth`), each policy teaches these too,
     looking into the module's simulator, and `test/<name>/true_learning_effect` is logged with its interval, `…_soft`
     and `…_hard` beside it. How far the module is over a policy, learner by learner, is `test/<name>/true_over`, its
-    standard error `true_over_error`. The oracle alone looks into the truth: `test/oracle/true_learning_effect` is the
-    best found, no bound, and what share of it others reach is `true_share_of_oracle`, the module's under `test/`.
+    standard error `true_over_error`. The oracle alone looks into the truth, and at the prerequisites that hold there
+    where the data were given others: `test/oracle/true_learning_effect` is the best found, no bound, and what share of
+    it others reach is `true_share_of_oracle`, the module's under `test/`.
 
     Args:
         policies: policies to compare with; default those of `default_policies`.
@@ -98,7 +99,8 @@ class CompareBaselines(RolloutCallback):
         for name in self.objectives or ():
             if name not in there:
                 raise SettingError("objectives", name, f"one of {', '.join(there) or 'none: the module has none'}")
-        connect_policies([*self.policies, self.oracle], trainer)
+        connect_policies(self.policies, trainer)
+        connect_policies([self.oracle], trainer, in_truth=True)
 
     def begin(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start from nothing."""
@@ -159,9 +161,11 @@ def default_policies() -> list[Policy]:
     return [*rules, DKTRec(), BeamSearch(), ChainSearch()]
 
 
-def connect_policies(policies: Sequence[Policy], trainer: Trainer) -> None:
-    """Let policies that need more of the trainer's data take it."""
+def connect_policies(policies: Sequence[Policy], trainer: Trainer, in_truth: bool = False) -> None:
+    """Let policies that need more of the trainer's data take it; `in_truth` with the prerequisites of its source."""
     data = datamodule_of(trainer)
+    if in_truth and isinstance(data, GivenOthers):
+        data = data.with_own_prerequisites()
     for policy in policies:
         if isinstance(policy, Connected) and isinstance(data, LearnerData):
             policy.connect(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +17,14 @@ from torch import Tensor
 from lpr_lightning.cache import cache_root, fingerprint
 from lpr_lightning.datamodules.card import DataCard
 from lpr_lightning.datamodules.loader import IndexedBatches
+from lpr_lightning.datamodules.prerequisites import GivenPrerequisites
 from lpr_lightning.datamodules.split import LearnerSplit, check_folds
 from lpr_lightning.datamodules.store import StoredTable, Vocabulary
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError, checked_or_none
 from lpr_lightning.hparams import Plain, arguments, built
-from lpr_lightning.protocols import Connected, Examples, Simulator, Task
+from lpr_lightning.protocols import Connected, Examples, LearnerData, Simulator, Task
 from lpr_lightning.tasks.joined_requests import JoinedRequests
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import PAD, Interactions, Split
@@ -66,6 +68,9 @@ class LearnerDataModule(LightningDataModule, ABC):
         folds: cut the learners into this many folds for cross-validation; the shares of `split` then only say how
             those outside the tested fold are divided into train and val. Not beside a separate test set.
         fold: the fold whose learners are tested, from 0. Over all folds every learner is tested exactly once.
+        prerequisites_file: CSV of the prerequisites to use in the place of the data set's: `needed`, `needing`,
+            concepts by name or raw id; further columns are passed over. Learners of known truth follow their own.
+        without_prerequisites: use none, not even the data set's own.
     """
 
     num_concepts: int
@@ -87,6 +92,8 @@ class LearnerDataModule(LightningDataModule, ABC):
         further_tasks: dict[str, Task] | None = None,
         folds: int | None = None,
         fold: int = 0,
+        prerequisites_file: str | None = None,
+        without_prerequisites: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("min_answers", min_answers), ("max_learners", max_learners)):
@@ -115,6 +122,7 @@ class LearnerDataModule(LightningDataModule, ABC):
         self._vocabulary = self._ensure()
         self.num_concepts = len(self._vocabulary.concepts)
         self.num_items = len(self._vocabulary.items)
+        self._given = GivenPrerequisites.of(prerequisites_file, without_prerequisites, self.concept_vocabulary)
         if predict_goals is not None:
             self._unseen = UnseenLearners.read(
                 predict_goals,
@@ -182,7 +190,8 @@ class LearnerDataModule(LightningDataModule, ABC):
         options = [list(split.fractions), split.min_answers, split.max_learners, split.seed]
         folds = [] if split.folds is None else [split.folds, split.fold]
         test_key = None if self._stored_test is None else self._stored_test.key
-        return fingerprint(self._stored.key, test_key, options + folds)
+        given = [] if self._given is None else [self._given.key]
+        return fingerprint(self._stored.key, test_key, options + folds, *given)
 
     @property
     def truth(self) -> Simulator | None:
@@ -191,8 +200,16 @@ class LearnerDataModule(LightningDataModule, ABC):
 
     @property
     def prerequisites(self) -> Tensor | None:
-        """Edges (before, after) between concepts, [E, 2] int64, or None where the data set has none."""
-        return self._loaded().prerequisites
+        """Edges (before, after) between concepts, [E, 2] int64: those given, else the data set's; None for none."""
+        return self._loaded().prerequisites if self._given is None else self._given.edges
+
+    def with_own_prerequisites(self) -> LearnerData:
+        """Return the same data with the prerequisites of their source."""
+        if self._given is None:
+            return self
+        same = copy.copy(self)
+        same._given = None
+        return same
 
     def prepare_data(self) -> None:
         """Make sure that the cache holds the data."""

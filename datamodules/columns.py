@@ -5,6 +5,7 @@ Rows are counted as a spreadsheet does: the header is row 1. Empty lines are pas
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -145,3 +146,16 @@ def canonical_id(text: str) -> str:
     """
     value = whole_number(text.strip())
     return text.strip() if value is None else str(value)
+
+
+def unknown_concept(text: str, vocabulary: Mapping[str, int]) -> str:
+    """Return what is wrong with a concept's name that is not in the vocabulary, and which names are close.
+
+    >>> unknown_concept("Sum", {"Sums": 0, "Graphs": 1})
+    "the concept 'Sum' is not known; the closest: 'Sums'"
+    """
+    if not text:
+        return "expected a concept, the cell is empty"
+    close = difflib.get_close_matches(text, vocabulary, n=3, cutoff=0.5)
+    near = " or ".join(map(repr, close)) if close else "one of " + ", ".join(list(vocabulary)[:5]) + ", …"
+    return f"the concept {quoted(text)} is not known; the closest: {near}"

@@ -39,6 +39,18 @@ def find_file(root: str | Path, names: Sequence[str], advice: str) -> Path:
     return found
 
 
+def existing_file(path: str, argument: str) -> Path:
+    """Return the path of a file that `--data.ARGUMENT` names.
+
+    Raises:
+        MissingFileError: it is not there.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise MissingFileError(file.name, file.parent, f"give --data.{argument} the path of a CSV file")
+    return file
+
+
 def optional_file(root: str | Path, names: Sequence[str]) -> Path | None:
     """Return the same as `find_file`, or None where there is none."""
     root = Path(root).expanduser()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lpr_lightning.datamodules.columns import Columns, quoted
+from lpr_lightning.datamodules.columns import Columns, quoted, unknown_concept
 from lpr_lightning.datamodules.delimited import read_columns
+from lpr_lightning.datamodules.source import existing_file
 from lpr_lightning.datamodules.table import concept_matrix
-from lpr_lightning.errors import DataError, MissingFileError, checked
+from lpr_lightning.errors import DataError, checked
 from lpr_lightning.types import PAD, Interactions, PathRequest
 
 
@@ -85,7 +84,7 @@ class UnseenLearners:
                 not in `goals`.
         """
         checked("predict_length", default_length, 1)
-        columns = read_columns(_existing(goals, "predict_goals"), ("learner", "targets"), ("length",))
+        columns = read_columns(existing_file(goals, "predict_goals"), ("learner", "targets"), ("length",))
         learners = columns.cells("learner")
         if not learners:
             raise DataError(goals, "there is no row below the header")
@@ -128,7 +127,7 @@ def joined(first: Interactions, second: Interactions) -> Interactions:
 
 
 def _log_columns(path: str, argument: str) -> Columns:
-    return read_columns(_existing(path, argument), ("learner", "concept", "correct"), ("order", "item"))
+    return read_columns(existing_file(path, argument), ("learner", "concept", "correct"), ("order", "item"))
 
 
 def _log(
@@ -174,7 +173,7 @@ def _concepts(columns: Columns, name: str, vocabulary: Mapping[str, int], separa
     for row, code in enumerate(codes.tolist()):
         cell = cells[code]
         if isinstance(cell, str):
-            raise columns.error(name, row, _unknown(cell, vocabulary))
+            raise columns.error(name, row, unknown_concept(cell, vocabulary))
         found.append(cell)
     return found
 
@@ -195,22 +194,7 @@ def _numbers(text: str, vocabulary: Mapping[str, int], separators: Sequence[str]
     return sorted(numbers) if numbers else text
 
 
-def _unknown(text: str, vocabulary: Mapping[str, int]) -> str:
-    if not text:
-        return "expected a concept, the cell is empty"
-    close = difflib.get_close_matches(text, vocabulary, n=3, cutoff=0.5)
-    near = " or ".join(map(repr, close)) if close else "one of " + ", ".join(list(vocabulary)[:5]) + ", …"
-    return f"the concept {quoted(text)} is not known; the closest: {near}"
-
-
 def _length(text: str, default: int) -> int | None:
     if not text:
         return default
     return int(text) if text.isdecimal() and 0 < int(text) < 10**6 else None
-
-
-def _existing(path: str, argument: str) -> Path:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise MissingFileError(file.name, file.parent, f"give --data.{argument} the path of a CSV file")
-    return file

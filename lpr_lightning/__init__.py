@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.bases import Stage as Stage
     from lpr_lightning.bases import Staged as Staged
     from lpr_lightning.bases import TracerModule as TracerModule
+    from lpr_lightning.bases.learned_prerequisites import LearnedPrerequisites as LearnedPrerequisites
     from lpr_lightning.callbacks import AnswerWriter as AnswerWriter
     from lpr_lightning.callbacks import CompareBaselines as CompareBaselines
     from lpr_lightning.callbacks import DifficultyTrace as DifficultyTrace
@@ -104,6 +105,7 @@ _MODULES = {
     "Stage": "bases",
     "Staged": "bases",
     "TracerModule": "bases",
+    "LearnedPrerequisites": "bases.learned_prerequisites",
     "AnswerWriter": "callbacks",
     "CompareBaselines": "callbacks",
     "DifficultyTrace": "callbacks",

@@ -234,7 +234,7 @@ class LearnerData(Protocol):
 
     @property
     def prerequisites(self) -> Tensor | None:
-        """Edges (needed, needing) between concepts, [E, 2] int64; None where the data set has none."""
+        """Edges (needed, needing) between concepts, [E, 2] int64; None where there are none."""
         ...
 
     @property
@@ -263,6 +263,15 @@ class NewLearners(Protocol):
     @property
     def predict_learners(self) -> Sequence[str]:
         """Their names, by `PathRequest.row`."""
+        ...
+
+
+@runtime_checkable
+class GivenOthers(Protocol):
+    """A datamodule that can be given other prerequisites than those of its source, which true learners follow."""
+
+    def with_own_prerequisites(self) -> LearnerData:
+        """Return the same data with the prerequisites of their source."""
         ...
 
 

@@ -246,6 +246,25 @@ class Joining(DKTRec):
         self.data.append(data)
 
 
+def test_with_another_graph_only_the_oracle_keeps_the_one_that_holds(tmp_path: Path) -> None:
+    policy, file = Joining(), tmp_path / "edges.csv"
+    true = SyntheticLearners(num_concepts=NUM_CONCEPTS, num_learners=20, cache_dir=str(tmp_path))
+    file.write_text("needed,needing\n" + ",".join(true.concept_names[1::-1]) + "\n")
+    data = SyntheticLearners(
+        num_concepts=NUM_CONCEPTS, num_learners=20, cache_dir=str(tmp_path), prerequisites_file=str(file)
+    )
+    callback = CompareBaselines([policy])
+    trainer = make_trainer(tmp_path, [callback])
+    vars(trainer)["datamodule"] = data
+    callback.setup(trainer, ForeignModule(), "test")
+    assert [one.prerequisites.tolist() for one in policy.data if one.prerequisites is not None] == [[[1, 0]]]
+    value, candidates = callback.oracle.value, callback.oracle.candidates
+    assert isinstance(value, ChainValue)
+    assert isinstance(candidates, ClosureActions)
+    for part in (value, candidates):
+        assert torch.equal(part.prerequisites.needs(NUM_CONCEPTS, torch.device("cpu")), data.truth.needs)
+
+
 def test_policies_are_connected_to_data_of_learners(tmp_path: Path) -> None:
     policy, foreign = Joining(), Joining()
     data = SyntheticLearners(num_concepts=NUM_CONCEPTS, num_learners=20, cache_dir=str(tmp_path))
