@@ -9,7 +9,7 @@ from lpr_lightning.errors import SettingError
 from lpr_lightning.tasks.joined_requests import JoinedRequests
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.tasks.path_requests import PathRequests
-from lpr_lightning.types import Interactions
+from lpr_lightning.types import Interactions, PathRequest
 
 LOG = Interactions.from_lists([[(c % 5, c % 2) for c in range(20)], [(c % 3, 1) for c in range(9)]])
 SHORT = PathRequests(length=3, prefix=0.4, min_distinct=2, min_targets=1).examples(LOG, "test", 5, 0)
@@ -26,6 +26,7 @@ def test_requests_come_as_they_were_asked_for_whatever_their_task() -> None:
     for row, number in enumerate(index.tolist()):
         part, place = (SHORT, number) if number < 2 else (LONG, number - 2)
         own = part.batch(torch.tensor([place]))
+        assert isinstance(own, PathRequest)
         size = int(batch.history.lengths[row])
         assert size == int(own.history.lengths)
         assert torch.equal(batch.history.concept[row, :size], own.history.concept[0, :size])
