@@ -11,22 +11,19 @@ from torch import Tensor
 from lpr_lightning.callbacks.compare_baselines import connect_policies
 from lpr_lightning.callbacks.evaluation import RolloutCallback, Stage
 from lpr_lightning.callbacks.module_parts import episodes_of
-from lpr_lightning.callbacks.true_effect import marked, needed_request, true_learners
-from lpr_lightning.draws import Draws
+from lpr_lightning.callbacks.true_effect import needed_request, true_learners
 from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.bootstrap import bootstrap_mean_interval
 from lpr_lightning.functional.rank_fidelity import rank_fidelity, rank_fidelity_defined
-from lpr_lightning.goals import SoftExam
-from lpr_lightning.policies import BeamSearch, PrerequisiteRule, TargetActions, TargetsInTurn, follow_paths
-from lpr_lightning.protocols import Environment, Goal, HasEpisodes, Policy, Simulator
+from lpr_lightning.policies import BeamSearch, PrerequisiteRule, TargetActions, TargetsInTurn
+from lpr_lightning.policies.mixed_paths import fitted_length, mixed_paths, path_gains
+from lpr_lightning.protocols import Environment, HasEpisodes, Policy, Simulator
 from lpr_lightning.ranks import gathered
 from lpr_lightning.simulators.rollout import request_draws, rollout
-from lpr_lightning.types import PAD, PathRequest, Rollout
+from lpr_lightning.types import PathRequest, Rollout
 
 SEED = 47
 """Of the sample of learners, the paths and the true answers."""
-MUTATION = 0.3
-"""Share of the steps that a mutation replaces."""
 
 
 class RankFidelity(RolloutCallback):
@@ -121,9 +118,9 @@ class RankFidelity(RolloutCallback):
     def _fidelity(self, episodes: HasEpisodes, truth: Simulator, request: PathRequest, own: Tensor) -> Tensor:
         """Return the fidelity of each learner for whom there is one, [R]."""
         path = self._mixed(episodes, request, own)
-        simulated = gains(episodes.simulator, episodes.goal, request, path, None)
+        simulated = path_gains(episodes.simulator, episodes.goal, request, path, None)
         draws = request_draws(SEED, 2, request)
-        true = gains(truth, episodes.goal, request, path.repeat_interleave(self.draws, 1), draws)
+        true = path_gains(truth, episodes.goal, request, path.repeat_interleave(self.draws, 1), draws)
         true = true.view(*simulated.shape, self.draws).mean(2)
         return rank_fidelity(simulated, true)[rank_fidelity_defined(simulated, true)]
 
@@ -132,43 +129,8 @@ class RankFidelity(RolloutCallback):
         environment = Environment(episodes.simulator, episodes.goal)
         draws, length = request_draws(SEED, 1, request), int(request.length.max())
         taught = [rollout(*environment, request, policy, draws).action for policy in self.policies]
-        planned = torch.stack([_fitted(path, length) for path in (own, *taught)], 1)
+        planned = torch.stack([fitted_length(path, length) for path in (own, *taught)], 1)
         state = episodes.simulator.start(request)
         concept = episodes.goal.choose(episodes.simulator, state, request)
         allowed = TargetActions().allowed(environment, state, concept)
-        drawn = _drawn(planned, allowed, self.paths - planned.shape[1], draws)
-        place = torch.arange(length, device=own.device)
-        return torch.cat([planned, drawn], 1).masked_fill(place >= request.length[:, None, None], PAD)
-
-
-def gains(simulator: Simulator, goal: Goal, request: PathRequest, path: Tensor, draws: Draws | None) -> Tensor:
-    """Return what paths [B, K, L] bring in the mastery of the goal's concepts, summed over these, [B, K]."""
-    taught = marked(follow_paths(simulator, goal, request, path.flatten(0, 1), draws, path.shape[1]), SoftExam())
-    return (taught.score_after - taught.score_before).view(path.shape[:2])
-
-
-def _drawn(planned: Tensor, target: Tensor, count: int, draws: Draws) -> Tensor:
-    """Return `count` paths of each learner [B, count, L]: from all, from targets, from both, and mutated ones.
-
-    Args:
-        planned: the policies' paths, [B, P, L], which are mutated.
-        target: the actions on targets, [B, A] bool.
-        count: paths of each learner.
-        draws: random numbers of the learners.
-    """
-    length, kind = planned.shape[2], torch.arange(count, device=planned.device) % 4
-    anywhere = draws.at(0).integers(target.shape[1], count, length)
-    place = draws.at(1).integers(target.sum(1)[:, None, None], count, length)
-    order = target.to(torch.int8).argsort(dim=1, descending=True, stable=True)
-    on_target = order.gather(1, place.flatten(1)).view_as(place)
-    share = torch.tensor([0.0, 1.0, 0.5, 0.5], device=planned.device)[kind][:, None]
-    share = torch.where(kind[:, None] == 2, draws.at(2).uniform(count, 1), share)
-    fresh = torch.where(draws.at(3).uniform(count, length) < share, on_target, anywhere)
-    parent = planned[:, torch.arange(count, device=planned.device) // 4 % planned.shape[1]]
-    same = (kind[:, None] == 3) & (parent != PAD) & (draws.at(4).uniform(count, length) >= MUTATION)
-    return torch.where(same, parent, fresh)
-
-
-def _fitted(path: Tensor, length: int) -> Tensor:
-    """Return paths [B, L] cut or padded to a length."""
-    return torch.nn.functional.pad(path, (0, max(length - path.shape[1], 0)), value=PAD)[:, :length]
+        return mixed_paths(planned, allowed, request.length, self.paths - planned.shape[1], draws)

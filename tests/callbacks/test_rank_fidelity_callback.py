@@ -12,10 +12,10 @@ from foreign_module import LENGTH, NUM_CONCEPTS, ForeignData, ForeignModule, eve
 from lightning.pytorch import LightningModule
 
 from lpr_lightning.callbacks import RankFidelity
-from lpr_lightning.callbacks.rank_fidelity import gains
 from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import Targets
 from lpr_lightning.policies import RandomPaths, RandomTargets
+from lpr_lightning.policies.mixed_paths import path_gains
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.simulators.rollout import request_draws
 from lpr_lightning.types import PAD, Exercise, PathRequest, State, TensorData, repeat_rows
@@ -81,9 +81,9 @@ def test_no_more_learners_are_looked_at_than_were_asked_for(tmp_path: Path, monk
 
     def noted(*arguments: object) -> torch.Tensor:
         seen.append(arguments[2].row)  # type: ignore[attr-defined]
-        return gains(*arguments)  # type: ignore[arg-type]
+        return path_gains(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "gains", noted)
+    monkeypatch.setattr(module, "path_gains", noted)
     logged(RankFidelity(learners=4), ForeignData(), tmp_path)
     assert len(set(torch.cat(seen).tolist())) == 4
 
@@ -116,7 +116,7 @@ def test_gains_are_those_of_soft_marks() -> None:
     request, ladder = everyone(), true_ladder()
     path = torch.tensor([[[0, 0], [1, 3]]]).expand(6, -1, -1)
     draws = request_draws(0, 0, request)
-    found = gains(ladder, Targets(), request, path, draws)
+    found = path_gains(ladder, Targets(), request, path, draws)
     assert found.shape == (6, 2)
     assert bool((found[3:] == 0).all())  # whose targets are none of these, or not within reach
     assert set(found[:, 0].mul(5).round().tolist()) <= {0.0, 2.0, 4.0}
