@@ -20,8 +20,6 @@ ROWS = 256
 """Learners whose levels are followed at a time."""
 SMOOTHING = 2.0
 """Answers that a concept's share of right ones is drawn towards that of all by."""
-MASTERED = 1e3
-"""A level that lets everything through."""
 START = -1.5
 """Logit of an edge's strength before training."""
 RATES_PENALTY = 1e-3
@@ -47,8 +45,8 @@ class PractisedConcepts(NamedTuple):
     correct: Tensor
 
     def mastered(self) -> PractisedConcepts:
-        """Return the same with all candidates mastered, so that no edge holds anything back."""
-        return self._replace(level=torch.full_like(self.level, MASTERED))
+        """Return the same without candidates, as if all were mastered: no edge holds anything back."""
+        return self._replace(level=self.level[:, :0])
 
 
 class SoftPrerequisitesNet(nn.Module):
@@ -126,7 +124,8 @@ class SoftPrerequisitesNet(nn.Module):
         """Return the logits of all answers, [A]."""
         rate = self.growth + F.embedding(read.concept, self.concept_growth[:, None]).squeeze(1)
         ease = F.embedding(read.concept, self.ease[:, None]).squeeze(1)
-        gate = soft_gate(read.level, F.embedding(read.concept, self.edge_strengths()), self.weight)
+        strength = self.edge_strengths()[:, : read.level.shape[1]]
+        gate = soft_gate(read.level, F.embedding(read.concept, strength), self.weight)
         logit = ease + read.evidence @ self.evidence + rate * torch.log1p(read.earlier.sums(gate).clamp_min(0))
         return torch.zeros_like(read.correct).index_add(0, read.answer, read.share * logit)
 
