@@ -243,7 +243,7 @@ class ConceptScorer(Backbone):
         mastery: read the learners' estimated mastery, which the simulator gives.
         graph: read the data's prerequisites: the features made of them, and the messages.
         scored: which concepts compete for the next step: `all`, the `targets`, or their `closure`, the targets and all
-            that they build on, which takes a fraction of the time where a request is about few of many concepts.
+            that they build on.
 
     Raises:
         SettingError: a number is out of range.
