@@ -68,12 +68,13 @@ def tracer_configs(names: list[str] | None) -> dict[str, Path]:
     found = {path.stem: path for path in sorted((CONFIGS / "tracer").glob("*.yaml"))}
     found |= {name: CONFIGS / f"{name}.yaml" for name in METHODS if name not in found}
     if unknown := [name for name in names or () if name not in found]:
-        raise SettingError("tracers", unknown, f"some of {', '.join(found)}")
+        raise SettingError("tracers and ensemble", unknown, f"some of {', '.join(found)}")
     return {name: path for name, path in found.items() if names is None or name in names}
 
 
 def subjects(fits: TracerFits, options: argparse.Namespace) -> dict[str, Subject]:
     """Return all rows by name: tracers, their ensemble, the truth where it is known, then the simplest rivals."""
+    tracer_configs(options.ensemble)  # of unknown names nothing is fitted
     tracers = {}
     for name, config in tracer_configs(options.tracers).items():
         say(f"tracer {name}")

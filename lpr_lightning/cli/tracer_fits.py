@@ -21,6 +21,7 @@ from lpr_lightning.hparams import Plain, built, load_module
 from lpr_lightning.tasks.path_requests import PathRequests
 
 _DATA = "--data."
+_NOT_OF_A_TRACER = ("task", "further_tasks", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def data_description(config: Path, root: str | None, words: Sequence[str]) -> tu
         if word.startswith(_DATA):
             name, _, value = word.removeprefix(_DATA).partition("=")
             arguments[name] = yaml.safe_load(value)
-    arguments = {name: value for name, value in arguments.items() if name not in ("task", "batch_size")}
+    arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_A_TRACER}
     own = [word for word in words if not word.startswith(_DATA)]
     return {"class_path": given["class_path"], "init_args": arguments}, own
 

@@ -20,7 +20,7 @@ def test_words_about_the_data_are_its_arguments(project: Path) -> None:
     assert description["class_path"] == "lpr_lightning.datamodules.synthetic.SyntheticLearners"
     arguments = description["init_args"]
     assert isinstance(arguments, dict)
-    assert {"task", "batch_size"}.isdisjoint(arguments)
+    assert {"task", "further_tasks", "batch_size"}.isdisjoint(arguments)
     assert (arguments["num_learners"], arguments["split"], arguments["seed"]) == (30, [0.55, 0.2, 0.25], 0)
     data = data_module(description)
     assert isinstance(data, SyntheticLearners)
@@ -29,7 +29,7 @@ def test_words_about_the_data_are_its_arguments(project: Path) -> None:
 
 def test_the_requests_are_those_of_the_configuration(project: Path) -> None:
     requests = path_requests(project / "configs" / "grpo.yaml")
-    assert (requests.length, requests.min_distinct, requests.train_cuts) == (10, 7, 4)
+    assert (requests.length, requests.min_distinct, requests.train_cuts) == (10, 7, 2)
     with pytest.raises(SettingError, match="PathRequests"):
         path_requests(project / "configs" / "dkt.yaml")
 

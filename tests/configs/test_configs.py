@@ -77,7 +77,8 @@ def test_a_tracer_is_fitted_first(path: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     few = tmp_path / path.name
     few.write_text(re.sub(r"max_epochs: \d+", "max_epochs: 2", path.read_text(encoding="utf-8")), encoding="utf-8")
-    arguments = [f"--model.simulator.tracer={few}", "--config", str(CONFIGS / "grpo.yaml"), *SMALL]
+    alone = ["--data.further_tasks=null"]  # whose tracers are fitted first too
+    arguments = [f"--model.simulator.tracer={few}", "--config", str(CONFIGS / "grpo.yaml"), *SMALL, *alone]
     cli = run(["fit", *arguments, "--test_after_fit=false"])
     description = plain(cli.model.simulator)
     assert isinstance(description, dict)

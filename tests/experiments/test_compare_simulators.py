@@ -120,6 +120,8 @@ def test_what_cannot_work_is_one_line(
     assert "--root" in capsys.readouterr().err
     with pytest.raises(SystemExit, match=r"nothing.*performance_factors"):
         script.main(command(tmp_path / "out", "nothing"))
+    with pytest.raises(SystemExit, match=r"nothing.*performance_factors"):
+        script.main(["--out", str(tmp_path / "out"), "--ensemble", "nothing", "--", *SMALL])
     with pytest.raises(SystemExit, match="not found"):
         script.main(["--data", "assist09", "--root", str(tmp_path), "--out", str(tmp_path / "out")])
 
