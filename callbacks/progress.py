@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from lpr_lightning.bases.staged import figures_name
 from lpr_lightning.callbacks.evaluation import BatchEnds, EndedBatch
 from lpr_lightning.errors import checked
 
@@ -84,7 +85,7 @@ class StageProgressBar(BatchEnds, RichProgressBar):
             case "val":
                 name, totals = "validation", trainer.num_val_batches
             case "test":
-                name, totals = "test", trainer.num_test_batches
+                name, totals = self.test_description, trainer.num_test_batches
             case "predict":
                 name, totals = "prediction", trainer.num_predict_batches
         if not trainer.sanity_checking:
@@ -110,7 +111,7 @@ class StageProgressBar(BatchEnds, RichProgressBar):
     @property
     def test_description(self) -> str:
         """Description of the test bar."""
-        return "test"
+        return figures_name(self.trainer, "test").replace("/", ", ")
 
     @property
     def predict_description(self) -> str:

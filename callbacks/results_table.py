@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,8 +58,8 @@ class ResultsTable(AnswersCallback):
 
     Args:
         policy: name of the module's own row; by default `policy` where paths are judged, else the module's class.
-        reference: name of the policy that planned in the same simulator: the headline says what share of its effect
-            the module reaches. It is no bound, neither in the simulator nor in truth. Null for none.
+        reference: names of searches in the same simulator: the headline says what share of the best one's effect
+            there the module reaches. It is no bound, neither in the simulator nor in truth. An empty list for none.
         width: columns of the tables where the output is not a terminal.
         columns: figure by column title, in order; by default those of paths and of answers in `COLUMNS`.
 
@@ -70,7 +70,7 @@ class ResultsTable(AnswersCallback):
     def __init__(
         self,
         policy: str | None = None,
-        reference: str | None = "search",
+        reference: Sequence[str] = ("search", "chain_search"),
         width: int = 100,
         columns: dict[str, str] | None = None,
     ) -> None:
@@ -80,7 +80,7 @@ class ResultsTable(AnswersCallback):
         checked("width", width, 60)
         if columns is not None and not columns:
             raise SettingError("columns", columns, "at least one title with its figure, or null")
-        self.policy, self.reference, self.width = policy, reference, width
+        self.policy, self.reference, self.width = policy, list(reference), width
         self.columns = COLUMNS if columns is None else dict(columns)
         self._learners: list[Tensor] = []
         self._counts: tuple[int, int] | None = None
@@ -141,17 +141,17 @@ def rows_of(logged: Mapping[str, Tensor | float], policy: str, prefix: str = "te
 def headline(
     rows: Mapping[str, Figures],
     policy: str,
-    reference: str | None,
+    reference: Sequence[str],
     counts: tuple[int, int] | None = None,
     task: str = "",
 ) -> str:
     """Say how many learners there were (`counts`: answers, learners), and how far the module and its simulator come.
 
     >>> own = {"learning_effect": 0.5, "sessions": 9.0, "true_share_of_oracle": 0.3, "rank_fidelity": 0.25}
-    >>> print(headline({"policy": own, "search": {"learning_effect": 1.0}}, "policy", "search"))
+    >>> print(headline({"policy": own, "search": {"learning_effect": 1.0}}, "policy", ["search"]))
     Test results: 9 learners with something to learn
     policy reaches 0.50 of search in the simulator, 0.30 of oracle in truth; rank fidelity of the simulator 0.25
-    >>> headline({"DKT": {"auc": 0.8}}, "DKT", None, (1200, 30))
+    >>> headline({"DKT": {"auc": 0.8}}, "DKT", [], (1200, 30))
     'Test results: 1,200 answers of 30 learners'
     """
     own = rows.get(policy, {})
@@ -162,9 +162,10 @@ def headline(
     title = f"Test results, {task}" if task else "Test results"
     first = f"{title}: " + "; ".join(parts) if parts else title
     reached = []
-    best = rows.get(reference, {}).get("learning_effect", 0.0) if reference else 0.0
-    if best > 0 and "learning_effect" in own:
-        reached.append(f"{own['learning_effect'] / best:.2f} of {reference} in the simulator")
+    found = {name: rows[name]["learning_effect"] for name in reference if "learning_effect" in rows.get(name, {})}
+    best = max(found, key=lambda name: found[name], default="")
+    if best and found[best] > 0 and "learning_effect" in own:
+        reached.append(f"{own['learning_effect'] / found[best]:.2f} of {best} in the simulator")
     if "true_share_of_oracle" in own:
         reached.append(f"{own['true_share_of_oracle']:.2f} of {ORACLE} in truth")
     second = [f"{policy} reaches {', '.join(reached)}"] if reached else []

@@ -23,7 +23,7 @@ def with_vocabulary(
     concept = _translation(table.concepts, concepts)[log.concept.long()]
     item = _translation(table.items, items)[log.item.long()]
     known = (concept == PAD).eq(log.concept == PAD).all(1)
-    row_learner = torch.arange(log.num_learners).repeat_interleave(log.lengths)
+    row_learner = log.owner
     lengths = torch.bincount(row_learner[known], minlength=log.num_learners)
     log = replace(
         log,

@@ -113,7 +113,7 @@ def joined(first: Interactions, second: Interactions) -> Interactions:
     (tensor([0, 2, 3]), tensor([0, 2, 1], dtype=torch.int32))
     """
     parts = (first, second)
-    owner = torch.cat([torch.arange(part.num_learners).repeat_interleave(part.lengths) for part in parts])
+    owner = torch.cat([part.owner for part in parts])
     rows = owner.argsort(stable=True)
     width = max(part.concept.shape[1] for part in parts)
     concept = torch.cat([pad(part.concept, (0, width - part.concept.shape[1]), value=PAD) for part in parts])

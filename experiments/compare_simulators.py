@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 
 from lpr_lightning.cache import atomic_write, fingerprint
-from lpr_lightning.cli.tracer_fits import Fitted, TracerFits, data_description, data_module, path_requests, write
 from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError, SettingError
 from lpr_lightning.functional.bootstrap import bootstrap_mean_interval
@@ -44,10 +43,11 @@ from lpr_lightning.policies import (
     RandomTargets,
     TargetsInTurn,
 )
-from lpr_lightning.policies.simulator_study import Study, Subject
 from lpr_lightning.protocols import Policy, Tracer
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.world_learners import WorldLearners
+from lpr_lightning.studies.simulator_study import Study, Subject
+from lpr_lightning.studies.tracer_fits import FitFolder, Fitted, data_description, data_module, path_requests, write
 from lpr_lightning.types import PathRequest, State
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -72,7 +72,7 @@ def tracer_configs(names: list[str] | None) -> dict[str, Path]:
     return {name: path for name, path in found.items() if names is None or name in names}
 
 
-def subjects(fits: TracerFits, options: argparse.Namespace) -> dict[str, Subject]:
+def subjects(fits: FitFolder, options: argparse.Namespace) -> dict[str, Subject]:
     """Return all rows by name: tracers, their ensemble, the truth where it is known, then the simplest rivals."""
     tracer_configs(options.ensemble)  # of unknown names nothing is fitted
     tracers = {}
@@ -300,7 +300,7 @@ def main(words: list[str] | None = None) -> None:
         description, extra = data_description(config, options.root, options.extra)
         data = data_module(description)
         request, key = requests_of(data, options.learners)
-        rows = subjects(TracerFits(options.out / "fits", description, data, options.seed, extra), options)
+        rows = subjects(FitFolder(options.out / "fits", description, data, options.seed, extra), options)
         figures = LogFigures(STEPS, options.stride, options.resamples)
         study = Study(options.out, data, request, key, figures, options.paths, say)
         found = simulator_rows(study, rows)

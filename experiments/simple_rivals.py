@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.cache import atomic_write
-from lpr_lightning.cli.tracer_fits import data_description, data_module
 from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError
 from lpr_lightning.functional.bootstrap import grouped_auc
 from lpr_lightning.functional.open_loop import follow_logs
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.nets.simple_rivals import SimpleRival, simple_rivals
+from lpr_lightning.studies.tracer_fits import data_description, data_module
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.types import Answers, InteractionBatch
 

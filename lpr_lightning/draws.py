@@ -106,3 +106,13 @@ class Draws:
         for size in shape:
             key = _mixed(key[..., None] ^ torch.arange(1, size + 1, device=key.device).mul_(_FIRST))
         return key
+
+
+def drawn_answers(probability: Tensor, draws: Draws | None) -> Tensor:
+    """Return answers of 1 with these probabilities [B, ...], else 0; the likeliest without draws.
+
+    >>> drawn_answers(torch.tensor([0.4, 0.6]), None)
+    tensor([0., 1.])
+    """
+    chance = 0.5 if draws is None else draws.uniform(*probability.shape[1:])
+    return (probability > chance).to(probability)

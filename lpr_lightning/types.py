@@ -226,6 +226,15 @@ class Interactions(TensorData):
         """Number of answers of each learner, [B] int64."""
         return self.offsets[1:] - self.offsets[:-1]
 
+    @property
+    def owner(self) -> Tensor:
+        """Place of each answer's learner in the log, [A] int64.
+
+        >>> Interactions.from_lists([[(0, 1)], [], [(1, 0), (2, 1)]]).owner
+        tensor([0, 2, 2])
+        """
+        return torch.arange(self.num_learners, device=self.offsets.device).repeat_interleave(self.lengths)
+
     @classmethod
     def from_lists(cls, histories: list[list[tuple[int, int]]]) -> Self:
         """Build a log from one list of (concept, correct) for each learner; the item is the concept."""

@@ -11,12 +11,8 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError, checked, checked_share
-from lpr_lightning.functional.soft_prerequisites import (
-    CourseOrder,
-    candidate_prerequisites,
-    course_order,
-    learner_of,
-)
+from lpr_lightning.functional.course_order import CourseOrder, course_order
+from lpr_lightning.functional.soft_prerequisites import candidate_prerequisites
 from lpr_lightning.functional.zpd import concept_difficulty
 from lpr_lightning.nets.soft_prerequisites import SMOOTHING, SoftPrerequisitesNet
 from lpr_lightning.protocols import LearnerData, Tracer
@@ -88,7 +84,7 @@ class LearnedPrerequisites:
         start = SoftPrerequisitesNet(candidate, rate)
         known, unseen = start.read(train, tracer, told), start.read(val, tracer, told)
         start.fit_factors(known)
-        learner = learner_of(val)
+        learner = val.owner
         strengths = {math.inf: torch.zeros(count, count)}
         losses = {math.inf: start.losses(unseen.mastered())}
         for penalty in penalties if candidate.any() else ():

@@ -21,7 +21,8 @@ from lpr_lightning.protocols import LearnerData
 FORMAT = 1
 _OWN_DATA = ("task", "batch_size")
 """Arguments of the data that a tracer's configuration decides; the others are those of the run."""
-_TASKS = (*_OWN_DATA, "further_tasks")
+TASKS = ("task", "further_tasks")
+"""Arguments of the data that are tasks, whose tracers may be configurations: a tracer's fit is without those."""
 _OF_THE_RUN = ("accelerator", "devices", "strategy", "precision", "num_nodes", "deterministic")
 """Arguments of the trainer that the run decides."""
 _NOT_IN_KEY = (
@@ -93,7 +94,9 @@ def fit_settings(path: Path, run: Settings, short_names: Mapping[str, str]) -> S
         allowed = "a configuration with a model, a trainer and, under data.init_args, a task"
         raise SettingError(TRACER, str(path), allowed, "configs/tracer/dkt.yaml is one")
     data, trainer, run_trainer = _mapping(run["data"]), _mapping(own.get("trainer")), _mapping(run["trainer"])
-    arguments = {key: value for key, value in _mapping(data.get("init_args")).items() if key not in _TASKS}
+    arguments = {
+        key: value for key, value in _mapping(data.get("init_args")).items() if key not in (*_OWN_DATA, *TASKS)
+    }
     own_arguments = _mapping(_mapping(own.get("data")).get("init_args"))
     arguments |= {key: own_arguments[key] for key in _OWN_DATA if key in own_arguments}
     trainer |= {key: run_trainer[key] for key in (*_OF_THE_RUN, "enable_progress_bar")}

@@ -27,9 +27,6 @@ from lpr_lightning.cli.settings import RUN, RunSettings
 from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError, SettingError
 
-TASKS = ("task", "further_tasks")
-"""Arguments of the data whose tracers may be configurations."""
-
 
 def run(arguments: list[str]) -> PathCLI:
     """Run a command line and return the finished CLI object."""
@@ -147,7 +144,7 @@ class PathCLI(LightningCLI):
         config = copy.deepcopy(self.config)
         own = config[self.subcommand]
         with builder.unwrapped():
-            names = TASKS if _fits_first(own.data) else ()
+            names = first_fits.TASKS if _fits_first(own.data) else ()
             tasks = {name: own.data.init_args.pop(name, None) for name in names}
             self.datamodule = self._data(own.data, builder)
             builder.take_sizes(self.datamodule)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lpr_lightning.functional.soft_prerequisites import learner_of
 from lpr_lightning.types import PAD, Interactions
 
 
@@ -25,7 +24,7 @@ def answer_correlation(log: Interactions, num_concepts: int) -> Tensor:
     """
     real = log.concept != PAD
     answer, slot = real.nonzero(as_tuple=True)
-    concept, learner = log.concept[answer, slot].long(), learner_of(log)[answer]
+    concept, learner = log.concept[answer, slot].long(), log.owner[answer]
     correct = log.correct[answer].double()
     times = torch.bincount(concept, minlength=num_concepts).clamp_min(1)
     rate = torch.bincount(concept, weights=correct, minlength=num_concepts) / times

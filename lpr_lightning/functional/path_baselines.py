@@ -29,7 +29,7 @@ def transition_counts(log: Interactions, num_concepts: int) -> Tensor:
             [0., 1.]])
     """
     concept = log.concept[:, 0].long()
-    learner = torch.arange(log.num_learners, device=concept.device).repeat_interleave(log.lengths)
+    learner = log.owner
     inside = learner[1:] == learner[:-1]
     pair = concept[:-1][inside] * num_concepts + concept[1:][inside]
     return torch.bincount(pair, minlength=num_concepts**2).view(num_concepts, num_concepts).float()

@@ -7,11 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpr_lightning.nets.growth_net import GrowthNet, PrerequisiteGate, known_concepts, mean_of_known
-from lpr_lightning.nets.residual_evidence import before_each
+from lpr_lightning.nets.residual_evidence import added_by, before_each, mean_residuals
 from lpr_lightning.types import Exercise, InteractionBatch, State, repeat_rows
-
-CONCEPT, OVERALL = 2.0, 5.0
-"""Answers that a mean residual is drawn towards 0 by, on a concept and over all."""
 
 
 class PerformanceFactorsNet(GrowthNet):
@@ -72,10 +69,9 @@ class PerformanceFactorsNet(GrowthNet):
         concept = asked.candidates().concept
         answers, overall, practice = self.practise(state, asked, correct)
         concept = concept.flatten(0, 1)
-        known, residual = (concept >= 0).to(answers), self._residual(concept, correct.reshape(-1))
-        added = torch.stack([known * residual[:, None], known], 1)
+        added, every = added_by(concept, correct.reshape(-1), self.rate)
         answers = answers.scatter_add(2, concept.clamp_min(0)[:, None].expand(-1, 2, -1), added)
-        return answers, overall + torch.stack([residual, known.amax(1)], 1), practice
+        return answers, overall + every, practice
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after a step of an episode: practice counts, evidence stays."""
@@ -98,7 +94,7 @@ class PerformanceFactorsNet(GrowthNet):
             return self._level(state, concept.repeat_interleave(len(state[0]) // max(len(concept), 1), 0)).sigmoid()
         answers, overall, practice = state
         rate = self.growth + self.concept_growth
-        return (self.ease + self._evidence(answers, overall[..., None]) + rate * torch.log1p(practice)).sigmoid()
+        return (self.ease + self._evidence(answers, overall) + rate * torch.log1p(practice)).sigmoid()
 
     def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
         """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
@@ -120,13 +116,11 @@ class PerformanceFactorsNet(GrowthNet):
 
     def _before(self, batch: InteractionBatch, concept: Tensor, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return ease, evidence and counts of the concepts `read` [B, T, D] before each answer, the same shape."""
-        known, residual = (concept >= 0).to(self.ease), self._residual(concept, batch.correct)
-        overall = torch.stack([residual, known.amax(2)], 2)
+        added, overall = added_by(concept, batch.correct, self.rate)
         overall = overall.cumsum(1) - overall
-        added = torch.stack([known * residual[..., None], known], 2)
         before, index = before_each(concept, added, read, self.num_concepts), read.clamp_min(0)
         ease = F.embedding(index, self.ease[:, None]).squeeze(-1)
-        return ease, self._evidence(before, overall[..., None]), before[:, :, 1]
+        return ease, self._evidence(before, overall), before[:, :, 1]
 
     def _gated(self, concept: Tensor, needed: Tensor, base: Tensor, rate: Tensor) -> Tensor:
         """Return the practice [B, T, C] before each answer; the prerequisites' logits without it are given."""
@@ -145,15 +139,10 @@ class PerformanceFactorsNet(GrowthNet):
         index = concept.clamp_min(0)
         table = torch.stack([self.ease, self.growth + self.concept_growth], 1)
         ease, rate = F.embedding(index, table).unbind(-1)
-        evidence = self._evidence(answers.gather(2, index[:, None].expand(-1, 2, -1)), overall[..., None])
+        evidence = self._evidence(answers.gather(2, index[:, None].expand(-1, 2, -1)), overall)
         return ease + evidence + rate * torch.log1p(practice.gather(1, index))
 
     def _evidence(self, answers: Tensor, overall: Tensor) -> Tensor:
-        """Return what answers say [..., M], from sums and counts [..., 2, M] and [..., 2, 1]."""
-        (total, count), (own, times) = overall.unbind(-2), answers.unbind(-2)
-        return self.evidence[0] * total / (count + OVERALL) + self.evidence[1] * own / (times + CONCEPT)
-
-    def _residual(self, concept: Tensor, correct: Tensor) -> Tensor:
-        """Return how much better than usual answers [...] on `concept` [..., C] are; 0 without a known concept."""
-        expected = mean_of_known(self.rate[concept.clamp_min(0)], concept)
-        return (correct - expected) * (concept >= 0).any(-1)
+        """Return what answers say [..., M], from sums and counts [..., 2, M] and [..., 2]."""
+        own, every = mean_residuals(answers, overall)
+        return self.evidence[0] * every + self.evidence[1] * own

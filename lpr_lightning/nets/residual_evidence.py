@@ -23,8 +23,6 @@ class ResidualEvidence(nn.Module):
         num_concepts: N.
 
     >>> evidence = ResidualEvidence(2)
-    >>> evidence.residual(torch.tensor([[0, 1], [-1, -1]]), torch.ones(2)).tolist()
-    [0.5, 0.0]
     >>> evidence(torch.tensor([[[0.5], [0.0]]]), torch.tensor([[0.5, 1.0]]))
     tensor([[0.6667]], grad_fn=<AddBackward0>)
     """
@@ -36,21 +34,36 @@ class ResidualEvidence(nn.Module):
         self.register_buffer("rate", torch.full((num_concepts,), 0.5))
         self.weight = nn.Parameter(torch.tensor([0.5, 0.5, 0.0]))
 
-    def residual(self, concept: Tensor, correct: Tensor) -> Tensor:
-        """Return how much better than usual answers [...] on `concept` [..., C] are; 0 without a known concept."""
-        expected = mean_of_known(self.rate[concept.clamp_min(0)], concept)
-        return (correct - expected) * (concept >= 0).any(-1)
-
     def added(self, concept: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what answers add to R_c and n_c of each of their concepts, [..., 2, C], and to R and t, [..., 2]."""
-        residual, known = self.residual(concept, correct), (concept >= 0).to(self.rate)
-        return torch.stack([known * residual[..., None], known], -2), torch.stack([residual, known.amax(-1)], -1)
+        """Return what answers add to the sums; see `added_by`."""
+        return added_by(concept, correct, self.rate)
 
     def forward(self, answers: Tensor, overall: Tensor) -> Tensor:
         """Return the logits [..., M] of R_c and n_c [..., 2, M] and of R and t [..., 2]."""
-        (own, count), (total, times) = answers.unbind(-2), overall[..., None].unbind(-2)
-        weight = SCALE * self.weight
-        return weight[0] * own / (count + CONCEPT) + weight[1] * total / (times + OVERALL) + weight[2] * count.log1p()
+        (own, every), weight = mean_residuals(answers, overall), SCALE * self.weight
+        return weight[0] * own + weight[1] * every + weight[2] * answers[..., 1, :].log1p()
+
+
+def added_by(concept: Tensor, correct: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what answers add to R_c and n_c of each of their concepts, [..., 2, C], and to R and t, [..., 2].
+
+    Args:
+        concept: of the answers, [..., C], -1 where unused; an answer without any adds nothing.
+        correct: [...].
+        rate: share of right answers on each concept, [N].
+
+    >>> added_by(torch.tensor([[0, 1], [-1, -1]]), torch.ones(2), torch.tensor([0.5, 0.25]))[1].tolist()
+    [[0.625, 1.0], [0.0, 0.0]]
+    """
+    known = (concept >= 0).to(rate)
+    residual = (correct - mean_of_known(rate[concept.clamp_min(0)], concept)) * known.amax(-1)
+    return torch.stack([known * residual[..., None], known], -2), torch.stack([residual, known.amax(-1)], -1)
+
+
+def mean_residuals(answers: Tensor, overall: Tensor) -> tuple[Tensor, Tensor]:
+    """Return R_c / (n_c + 2) [..., M] and R / (t + 5) [..., 1], from sums and counts [..., 2, M] and [..., 2]."""
+    (own, count), (total, times) = answers.unbind(-2), overall[..., None].unbind(-2)
+    return own / (count + CONCEPT), total / (times + OVERALL)
 
 
 def before_each(concept: Tensor, added: Tensor, read: Tensor, num_concepts: int) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.soft_prerequisites import Earlier, learner_of, soft_gate
-from lpr_lightning.nets.performance_factors import CONCEPT, OVERALL
+from lpr_lightning.functional.soft_prerequisites import Earlier, soft_gate
+from lpr_lightning.nets.residual_evidence import CONCEPT, OVERALL
 from lpr_lightning.protocols import Tracer
 from lpr_lightning.types import PAD, Interactions
 
@@ -99,7 +99,7 @@ class SoftPrerequisitesNet(nn.Module):
 
     def read(self, log: Interactions, tracer: Tracer, told: Callable[[str], None]) -> PractisedConcepts:
         """Return what is known before each answer of a log, by a tracer's levels; `told` hears how far it is."""
-        learner, count = learner_of(log), len(self.rate)
+        learner, count = log.owner, len(self.rate)
         real = log.concept != PAD
         answer, slot = real.nonzero(as_tuple=True)
         concept = log.concept[answer, slot].long()
@@ -147,7 +147,7 @@ class SoftPrerequisitesNet(nn.Module):
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = self.loss(free) + self._spread()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             return loss
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]
@@ -168,7 +168,7 @@ class SoftPrerequisitesNet(nn.Module):
         for number in range(1, STEPS + 1):
             optimizer.zero_grad()
             loss = self.loss(train) + self._spread() + penalty * self.edge_strengths().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimizer.step()
             if number % EVERY:
                 continue

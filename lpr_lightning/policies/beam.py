@@ -142,11 +142,11 @@ class BeamSearch(Search):
 
 
 @dataclass(frozen=True)
-class Oracle(BeamSearch):
-    """A wide beam search for learners of known truth, with access to it: the best path found, no bound.
+class ChainSearch(BeamSearch):
+    """A beam search with expected answers for soft exams: credits what targets build on, and tries nothing else.
 
-    Credits what targets build on, tries targets and unmastered ancestors alone, and expects the true probabilities.
-    `CompareBaselines` lets it look into the truth; as a policy in its own right it looks into any model.
+    Targets and unmastered ancestors are tried (`ClosureActions`), valued by `ChainValue`; one order of the same steps
+    is kept. Arguments are those of `BeamSearch`.
 
     Args:
         width: paths kept from step to step.
@@ -159,33 +159,25 @@ class Oracle(BeamSearch):
         replan: search anew after each answer.
     """
 
-    width: int = 32
     distinct_sets: bool = True
     value: SearchValue = field(default_factory=ChainValue, kw_only=True)
     candidates: Candidates = field(default_factory=ClosureActions, kw_only=True)
     answers: Expectation = field(default="expected", kw_only=True)
 
-    name = "oracle"
+    name = "chain_search"
 
 
 @dataclass(frozen=True)
-class ChainSearch(Oracle):
-    """The oracle's search in a model of the learners, narrower: what a policy is cloned from under soft exams.
+class Oracle(ChainSearch):
+    """A wide `ChainSearch` for learners of known truth, with access to it: the best path found, no bound.
 
-    Args:
-        width: paths kept from step to step.
-        tried: actions tried on the second and later paths; None for all candidates.
-        distinct_sets: keep one path of those that hold the same actions equally often.
-        value: what is maximised.
-        candidates: which actions are tried.
-        answers: answers on the way, `likeliest` or `expected`.
-        max_rows: states held at once; bounds memory.
-        replan: search anew after each answer.
+    `CompareBaselines` lets it look into the truth; as a policy in its own right it looks into any model. Arguments are
+    those of `ChainSearch`.
     """
 
-    width: int = 8
+    width: int = 32
 
-    name = "chain_search"
+    name = "oracle"
 
 
 @dataclass(frozen=True)

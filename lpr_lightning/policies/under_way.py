@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lpr_lightning.draws import Draws
+from lpr_lightning.draws import Draws, drawn_answers
 from lpr_lightning.errors import SettingError
 from lpr_lightning.policies.planned import follow_paths
 from lpr_lightning.protocols import Environment, Examples, Simulator
@@ -30,8 +30,7 @@ class DrawnLearners:
 
     def respond(self, probability: Tensor, draws: Draws | None) -> Tensor:
         """Return answers of 0 or 1 with these probabilities."""
-        chance = 0.5 if draws is None else draws.uniform(*probability.shape[1:])
-        return (probability > chance).to(probability)
+        return drawn_answers(probability, draws)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 
-from lpr_lightning.draws import Draws
+from lpr_lightning.draws import Draws, drawn_answers
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import arguments, built, load_module
 from lpr_lightning.protocols import Tracer
@@ -102,8 +102,7 @@ class KESSimulator(HyperparametersMixin, nn.Module):
             case "soft":
                 return probability
             case _:
-                chance = 0.5 if draws is None else draws.uniform(*probability.shape[1:])
-                return (probability > chance).to(probability)
+                return drawn_answers(probability, draws)
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after a step of an episode; rows that are asked nothing stay as they are."""

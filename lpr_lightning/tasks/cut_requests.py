@@ -94,7 +94,7 @@ def answers_until(log: Interactions, num_concepts: int, distinct: int) -> Tensor
     tensor([3, 2])
     """
     lengths = log.lengths
-    learner = torch.arange(log.num_learners, device=lengths.device).repeat_interleave(lengths)
+    learner = log.owner
     used = log.concept != PAD
     row = torch.arange(len(log), device=lengths.device)[:, None].expand_as(used)[used]
     key, order = (learner[:, None] * num_concepts + log.concept)[used].sort(stable=True)

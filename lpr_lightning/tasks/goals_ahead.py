@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.concept_features import practice_counts, weakest
+from lpr_lightning.functional.course_order import course_places
 from lpr_lightning.functional.prerequisites import direct_prerequisites
 from lpr_lightning.hparams import UNRECORDED, arguments, built, class_path, load_module
 from lpr_lightning.protocols import Examples, LearnerData, Tracer
 from lpr_lightning.tasks.path_requests import PathRequests
-from lpr_lightning.types import PAD, InteractionBatch, Interactions, PathRequest, Split
+from lpr_lightning.types import InteractionBatch, Interactions, PathRequest, Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 ROWS = 256
@@ -118,7 +119,7 @@ class GoalsAhead(HyperparametersMixin, nn.Module):
         log = data.interactions("train")
         edges = data.prerequisites
         self.needs.zero_() if edges is None else self.needs.copy_(direct_prerequisites(edges, count))
-        self.course.copy_(course_order(log, count))
+        self.course.copy_(course_places(log, count))
         whole = self.requests.examples(log, "test", count, 0)
         size = len(whole.sizes)
         some = torch.linspace(0, size - 1, min(size, LEARNERS)).round().long()
@@ -183,27 +184,6 @@ def some_of(marked: Tensor, most: int, draws: Draws) -> Tensor:
     number = draws.uniform(marked.shape[1]).masked_fill(~marked, -1.0)
     chosen = number.topk(min(most, marked.shape[1]), dim=1).indices
     return torch.zeros_like(marked).scatter(1, chosen, True) & marked
-
-
-def course_order(log: Interactions, num_concepts: int) -> Tensor:
-    """Return the place of each concept in the course, [N] in [0, 1]; -1 where nobody met it.
-
-    It is the mean, over the learners who met it, of the share of their log that lay before.
-
-    >>> course_order(Interactions.from_lists([[(0, 1), (1, 1)], [(1, 1), (0, 1), (0, 1), (1, 1)]]), 3)
-    tensor([ 0.1250,  0.2500, -1.0000])
-    """
-    learner = torch.arange(log.num_learners, device=log.offsets.device).repeat_interleave(log.lengths)
-    before = (torch.arange(len(log), device=learner.device) - log.offsets[learner]) / log.lengths[learner]
-    used = log.concept != PAD
-    key, order = (learner[:, None] * num_concepts + log.concept)[used].sort(stable=True)
-    first = torch.ones_like(key, dtype=torch.bool)
-    first[1:] = key[1:] != key[:-1]
-    share = before[:, None].expand_as(used)[used][order][first].double()
-    concept = key[first] % num_concepts
-    met = torch.bincount(concept, minlength=num_concepts)
-    mean = torch.bincount(concept, weights=share, minlength=num_concepts) / met.clamp_min(1)
-    return torch.where(met > 0, mean, -1.0).float()
 
 
 def reached(history: InteractionBatch, course: Tensor) -> Tensor:

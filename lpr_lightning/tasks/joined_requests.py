@@ -18,10 +18,14 @@ class JoinedRequests:
     """The requests of several tasks, numbered on from one task to the next.
 
     Raises:
-        SettingError: (when a batch is drawn) a task makes something else than requests for paths.
+        SettingError: a task makes something else than requests for paths.
     """
 
     parts: Sequence[Examples]
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            _request(part, torch.arange(min(len(part.sizes), 1)))
 
     @property
     def sizes(self) -> Tensor:

@@ -169,7 +169,7 @@ def first_of_runs(log: Interactions) -> Interactions:
     (tensor([0, 3, 4]), tensor([0, 1, 0, 0], dtype=torch.int32), tensor([1, 1, 0, 1], dtype=torch.uint8))
     """
     concept = log.concept[:, 0]
-    learner = torch.arange(log.num_learners, device=concept.device).repeat_interleave(log.lengths)
+    learner = log.owner
     new = torch.ones_like(concept, dtype=torch.bool)
     new[1:] = (concept[1:] != concept[:-1]) | (learner[1:] != learner[:-1])
     lengths = torch.bincount(learner[new], minlength=log.num_learners)

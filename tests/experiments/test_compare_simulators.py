@@ -86,13 +86,13 @@ def test_a_broken_fit_goes_on(
     before = figures(tmp_path / "out", "simulators.csv")
     record.unlink()
     words: list[list[str]] = []
-    run = sys.modules["lpr_lightning.cli.tracer_fits"].main
+    run = sys.modules["lpr_lightning.studies.tracer_fits"].main
 
     def noted(line: list[str]) -> None:
         words.append(line)
         run(line)
 
-    monkeypatch.setattr("lpr_lightning.cli.tracer_fits.main", noted)
+    monkeypatch.setattr("lpr_lightning.studies.tracer_fits.main", noted)
     script.main(command(tmp_path / "out", "dkt"))
     assert [line[-1] for line in words] == ["--ckpt_path=last"]
     after = figures(tmp_path / "out", "simulators.csv")

@@ -94,7 +94,7 @@ def test_relations_are_found_by_raw_id(script: ModuleType, project: Path, tmp_pa
 def test_names_with_commas_stay_whole(script: ModuleType, tmp_path: Path) -> None:
     from lpr_lightning.bases.learned_prerequisites import LearnedPrerequisites
     from lpr_lightning.datamodules.prerequisites import read_edges
-    from lpr_lightning.functional.soft_prerequisites import course_order
+    from lpr_lightning.functional.course_order import course_order
     from lpr_lightning.types import Interactions
 
     strength = torch.tensor([[0.0, 0.0], [0.9, 0.0]])

@@ -8,13 +8,9 @@ import random
 import pytest
 import torch
 
+from lpr_lightning.functional.course_order import course_order
 from lpr_lightning.functional.prerequisites import ancestors
-from lpr_lightning.functional.soft_prerequisites import (
-    Earlier,
-    candidate_prerequisites,
-    course_order,
-    soft_gate,
-)
+from lpr_lightning.functional.soft_prerequisites import Earlier, candidate_prerequisites, soft_gate
 from lpr_lightning.types import Interactions
 
 CONCEPTS = 6

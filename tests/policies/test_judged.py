@@ -17,10 +17,10 @@ from lpr_lightning.metrics.log_figures import LogFigures
 from lpr_lightning.policies import FixedPaths, RandomTargets, TargetsInTurn
 from lpr_lightning.policies.judged import judged_effect
 from lpr_lightning.policies.mixed_paths import mixed_paths
-from lpr_lightning.policies.simulator_study import Study, Subject
 from lpr_lightning.protocols import Simulator
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.simulators.rollout import request_draws
+from lpr_lightning.studies.simulator_study import Study, Subject
 from lpr_lightning.tasks.path_requests import PathRequests
 from lpr_lightning.types import PAD, PathRequest, State
 
@@ -99,7 +99,7 @@ def test_the_pool_has_the_paths_of_every_search_and_gains_do_not_depend_on_chunk
     assert pool.shape == (len(study.request), 12, 4)
     assert torch.equal(pool[:, 1], study.planned(truth))
     whole = study.gains(truth, pool)
-    monkeypatch.setattr("lpr_lightning.policies.simulator_study.CHUNK", 3)
+    monkeypatch.setattr("lpr_lightning.studies.simulator_study.CHUNK", 3)
     torch.testing.assert_close(study.gains(replace(truth, key="another"), pool), whole)
     assert bool((whole[:, 1] > whole[:, 2:].mean(1)).float().mean() > 0.8)
 

@@ -43,4 +43,4 @@ def test_nobody_is_an_empty_batch() -> None:
 def test_other_examples_are_refused() -> None:
     answers = NextAnswers().examples(LOG, "test", 5, 0)
     with pytest.raises(SettingError, match="further_tasks"):
-        JoinedRequests([LONG, answers]).batch(torch.tensor([2]))
+        JoinedRequests([LONG, answers])

@@ -18,12 +18,11 @@ from lpr_lightning.functional.open_loop import Steps
 from lpr_lightning.goals import SoftExam, Targets
 from lpr_lightning.hparams import Plain
 from lpr_lightning.metrics.log_figures import Figures, LogFigures
-from lpr_lightning.policies.beam import BeamSearch
-from lpr_lightning.policies.candidates import ClosureActions, TargetActions
+from lpr_lightning.policies.beam import ChainSearch
+from lpr_lightning.policies.candidates import TargetActions
 from lpr_lightning.policies.judged import judged_effect
 from lpr_lightning.policies.mixed_paths import fitted_length, mixed_paths, path_gains
 from lpr_lightning.policies.simple_rules import TargetsInTurn
-from lpr_lightning.policies.values import ChainValue
 from lpr_lightning.protocols import Connected, Environment, Goal, LearnerData, Policy, Simulator
 from lpr_lightning.simulators.rollout import request_draws, rollout
 from lpr_lightning.types import PathRequest, State
@@ -118,14 +117,7 @@ class Study:
 
     def planned(self, one: Subject) -> Tensor:
         """Return the paths that beam search finds in a subject, [B, L]."""
-        beam = BeamSearch(
-            width=8,
-            value=ChainValue(),
-            candidates=ClosureActions(),
-            distinct_sets=True,
-            answers="expected",
-            max_rows=512,
-        )
+        beam = ChainSearch(max_rows=512)
 
         def compute() -> Tensor:
             self.connected(beam)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lpr_lightning.cli.tracer_fits import TracerFits, data_description, data_module, path_requests
 from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.errors import LPRError, SettingError
+from lpr_lightning.studies.tracer_fits import FitFolder, data_description, data_module, path_requests
 
 WORDS = ["--data.num_learners=30", "--data.num_concepts=6", "--trainer.max_epochs=1"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.logger=false", "--trainer.enable_model_summary=false"]
@@ -39,16 +39,16 @@ def test_a_fit_is_done_once_and_anew_with_other_settings(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     description, rest = data_description(project / "configs" / "grpo.yaml", None, WORDS)
-    fits = TracerFits(tmp_path / "fits", description, data_module(description), 0, [*rest, *QUIET])
+    fits = FitFolder(tmp_path / "fits", description, data_module(description), 0, [*rest, *QUIET])
     config = project / "configs" / "tracer" / "performance_factors.yaml"
     first = fits.fit("factors", config)
     assert first.seconds > 0
     assert not first.tracer.training
     assert not any(weight.requires_grad for weight in first.tracer.parameters())
-    monkeypatch.setattr("lpr_lightning.cli.tracer_fits.main", lambda _: None)
+    monkeypatch.setattr("lpr_lightning.studies.tracer_fits.main", lambda _: None)
     second = fits.fit("factors", config)
     assert (second.key, second.seconds) == (first.key, first.seconds)
     assert all(bool((a == b).all()) for a, b in zip(first.tracer.parameters(), second.tracer.parameters()))
-    other = TracerFits(fits.folder, description, fits.data, 1, fits.words)
+    other = FitFolder(fits.folder, description, fits.data, 1, fits.words)
     with pytest.raises(LPRError, match="factors left no checkpoint"):
         other.fit("factors", config)

@@ -13,6 +13,7 @@ from torch import nn
 
 from lpr_lightning.cache import atomic_write, fingerprint
 from lpr_lightning.cli import main
+from lpr_lightning.cli.first_fits import TASKS
 from lpr_lightning.cli.parsing import Settings, merged, read_config
 from lpr_lightning.cli.registry import short_names
 from lpr_lightning.datamodules.base import LearnerDataModule
@@ -21,7 +22,6 @@ from lpr_lightning.hparams import Plain, built, load_module
 from lpr_lightning.tasks.path_requests import PathRequests
 
 _DATA = "--data."
-_NOT_OF_A_TRACER = ("task", "further_tasks", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class TracerFits:
+class FitFolder:
     """Fits tracers in a folder, or finds them there.
 
     Args:
@@ -99,7 +99,7 @@ def data_description(config: Path, root: str | None, words: Sequence[str]) -> tu
         if word.startswith(_DATA):
             name, _, value = word.removeprefix(_DATA).partition("=")
             arguments[name] = yaml.safe_load(value)
-    arguments = {name: value for name, value in arguments.items() if name not in _NOT_OF_A_TRACER}
+    arguments = {name: value for name, value in arguments.items() if name not in (*TASKS, "batch_size")}
     own = [word for word in words if not word.startswith(_DATA)]
     return {"class_path": given["class_path"], "init_args": arguments}, own
 

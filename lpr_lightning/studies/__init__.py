@@ -1,0 +1,1 @@
+"""What experiments are made of: models fitted once and kept, and compared."""
