@@ -188,6 +188,16 @@ class Examples(Protocol):
 
 
 @runtime_checkable
+class HasExamples(Protocol):
+    """A loader whose batches are drawn from examples of known length."""
+
+    @property
+    def examples(self) -> Examples:
+        """The examples."""
+        ...
+
+
+@runtime_checkable
 class Task(Protocol):
     """Turns answer logs into examples: next-answer sequences, requests for paths, …
 

@@ -12,8 +12,8 @@ from lpr_lightning.bases.staged import Stage, Staged, datamodule_of
 from lpr_lightning.errors import checked
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.nets.tracer_net import TracerNet
-from lpr_lightning.protocols import LearnerData
-from lpr_lightning.ranks import mean_count, rank_and_world
+from lpr_lightning.protocols import HasExamples, LearnerData
+from lpr_lightning.ranks import mean_count, mean_over_ranks, rank_and_world
 from lpr_lightning.types import Answers, Exercise, InteractionBatch, PathRequest, State, TensorData
 
 
@@ -22,8 +22,10 @@ class TracerModule(Staged):
 
     `net` is a `nets.tracer_net.TracerNet`, whose calls this class passes on. Batches are `InteractionBatch` (task
     `NextAnswers`). The loss is the mean binary cross-entropy of next answers; override `losses` for more terms, or
-    `stages` for more stages. Evaluation steps return `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score;
-    `predict_step` takes requests of learners never seen and returns `{"request", "mastery"}`.
+    `stages` for more stages. A batch weighs by how many answers it has: rows of a batch are alike in length, and the
+    mean within each batch would let the answers of short logs weigh more. Evaluation steps return
+    `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score; `predict_step` takes requests of learners never
+    seen and returns `{"request", "mastery"}`.
 
     A subclass sets `self.net` after `super().__init__(num_concepts)` and `save_hyperparameters`; one that takes more
     than sizes from the data overrides `connect` and `connected`.
@@ -36,11 +38,14 @@ class TracerModule(Staged):
     """
 
     monitor = ("val/auc", "max")
+    first_answer = 1
+    """Place in a row of the first answer that the loss counts."""
     net: TracerNet
 
     def __init__(self, num_concepts: int | None) -> None:
         super().__init__()
         self.num_concepts = checked("num_concepts", num_concepts, 1)
+        self.training_size: tuple[int, int] | None = None
         self.val_metrics, self.test_metrics = AnswerMetrics(), AnswerMetrics()
 
     @property
@@ -55,6 +60,13 @@ class TracerModule(Staged):
         """Connect to the trainer's data where nobody has."""
         if not self.connected and isinstance(data := datamodule_of(self.trainer), LearnerData):
             self.connect(data)
+
+    def on_train_start(self) -> None:
+        """Count the training answers and the rows that hold them, where the loader tells."""
+        super().on_train_start()
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, HasExamples) and len(sizes := loader.examples.sizes):
+            self.training_size = int((sizes - self.first_answer).sum()), len(sizes)
 
     def stages(self) -> Sequence[Stage]:
         """Return the only stage."""
@@ -71,24 +83,35 @@ class TracerModule(Staged):
         return padded.view(len(batch), -1)
 
     def losses(self, batch: InteractionBatch) -> dict[str, Tensor]:
-        """Return the terms of the loss by name; their sum is trained."""
+        """Return the terms of the loss by name, means over the answers of the batch; their sum is trained."""
         logit, place = self.next_logits(batch)
         target = batch.correct[:, 1:].flatten()[place]
         return {"answers": mean_cross_entropy(logit, target)}
 
     def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        return self.total(self.losses(batch), len(batch))
+        return self.total(self.losses(batch), len(batch), self.batch_weight(batch))
 
-    def total(self, losses: Mapping[str, Tensor], batch_size: int) -> Tensor:
-        """Return the sum of the terms; log it as `train/loss`, and the terms where there are several."""
-        loss = torch.stack(list(losses.values())).sum()
+    def total(self, losses: Mapping[str, Tensor], batch_size: int, weight: Tensor | float = 1.0) -> Tensor:
+        """Return the sum of the terms times the batch's weight; log it as `train/loss`, and the terms of several."""
+        loss = weight * torch.stack(list(losses.values())).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
         if len(losses) > 1:
-            self.log_dict({f"train/loss_{name}": value for name, value in losses.items()}, batch_size=batch_size)
+            terms = {f"train/loss_{name}": weight * value for name, value in losses.items()}
+            self.log_dict(terms, batch_size=batch_size)
         if rank_and_world()[1] > 1:  # ddp waits for the gradient of every weight
-            loss = loss + 0.0 * sum(weight.sum() for weight in self.parameters() if weight.requires_grad)
+            loss = loss + 0.0 * sum(one.sum() for one in self.parameters() if one.requires_grad)
         return loss
+
+    def batch_weight(self, batch: InteractionBatch) -> Tensor | float:
+        """Return the answers of a batch, of all ranks, over those of as many average training rows; 1 if unknown."""
+        if self.training_size is None:
+            return 1.0
+        all_answers, all_rows = self.training_size
+        answers = batch.mask[:, self.first_answer :].sum()
+        rows = torch.full_like(answers, len(batch))
+        answers, rows = mean_over_ranks(torch.stack([answers, rows]).float()).unbind()
+        return (answers * all_rows) / (all_answers * rows)
 
     def validation_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, TensorData]:
         """Return the predicted answers of validation learners."""

@@ -221,7 +221,8 @@ class CalibratedDKT(TracerModule):
         """Return the loss of stage 2."""
         seed, step = run_seed(), self.global_step
         draws, groups = Draws.of(seed, step, batch.learner).at(LEARNERS), self._group_draws(seed, step).at(GROUPS)
-        return self.total(self.calibration.losses(self.net, batch, draws, groups), len(batch))
+        losses = self.calibration.losses(self.net, batch, draws, groups)
+        return self.total(losses, len(batch), self.batch_weight(batch))
 
     def evaluate(self, batch: InteractionBatch, stage: str) -> dict[str, TensorData]:
         """Predict the answers of a batch, and measure mastery; in tests, that of the stage-1 model too."""

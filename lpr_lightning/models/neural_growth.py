@@ -90,7 +90,8 @@ class NeuralGrowth(GrowthTracer):
     def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, with windows of its learners drawn anew."""
         draws = Draws.of(run_seed(), self.current_epoch, batch.learner).at(batch_idx)
-        return self.total(self.window_losses(batch, draws), len(batch))
+        losses = self.window_losses(batch, draws)
+        return self.total(losses, len(batch), self.batch_weight(batch))
 
     def window_losses(self, batch: InteractionBatch, draws: Draws) -> dict[str, Tensor]:
         """Return the losses of next answers and of windows, and the penalty; `draws` of the batch's rows."""

@@ -57,6 +57,7 @@ class SimpleKT(TracerModule):
     torch.Size([2, 4])
     """
 
+    first_answer = 0
     net: AttentionTracer
 
     def __init__(
