@@ -150,6 +150,11 @@ class LearnerDataModule(LightningDataModule, ABC):
         raise NotImplementedError
 
     @property
+    def test_source(self) -> str:
+        """Where the separate set of test learners comes from, for messages."""
+        return type(self).__name__
+
+    @property
     def tasks(self) -> dict[str, Task]:
         """All tasks by name: `task` under the empty name, then the further ones."""
         return {"": self.task, **self.further_tasks}
@@ -166,11 +171,14 @@ class LearnerDataModule(LightningDataModule, ABC):
 
     @property
     def item_concepts(self) -> Tensor:
-        """Concepts of each item, [Q, C] int64, -1 where unused; where answers to an item differ, the last one's."""
-        log = self._loaded().log
-        concepts = torch.full((self.num_items, log.concept.shape[1]), PAD)
-        concepts[log.item.long()] = log.concept.long()
-        return concepts
+        """Concepts of each item as training learners met it, [Q, C] int64, -1 where unused and where none of them did.
+
+        Where their answers to an item differ, those of the last answer in the log.
+        """
+        log = self.interactions("train")
+        last = torch.full((self.num_items,), PAD).scatter_reduce(0, log.item.long(), torch.arange(len(log)), "amax")
+        concepts = log.concept.long()[last.clamp_min(0)]
+        return concepts.masked_fill((last == PAD)[:, None], PAD)
 
     @property
     def item_texts(self) -> list[str]:
@@ -232,6 +240,13 @@ class LearnerDataModule(LightningDataModule, ABC):
             self._parts, counts = self._split.parts(self._loaded(), None if test is None else test.table())
             if not self._parts["train"].num_learners:
                 raise DataError(name, f"no learner is left to train on: {counts}")
+            if test is not None and not self._parts["test"].num_learners:
+                self._parts = {}
+                raise DataError(
+                    f"the test set ({self.test_source})",
+                    f"no answer on a concept of the training set is left: {counts}. Its concepts are "
+                    f"{_some(test.vocabulary().concepts)}; those of training are {_some(self._vocabulary.concepts)}",
+                )
             self._card = DataCard.of(name, self._parts, self.num_items, self.num_concepts, counts, self.fingerprint)
         return self._card
 
@@ -304,6 +319,11 @@ class LearnerDataModule(LightningDataModule, ABC):
         if self._table is None:
             self._table = self._stored.table()
         return self._table
+
+
+def _some(names: list[str]) -> str:
+    """Return the first names of a vocabulary."""
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 _shown: set[str] = set()

@@ -22,6 +22,7 @@ CONFIGS, CHECKPOINT = (".yaml", ".yml"), ".ckpt"
 TRACER = "tracer"
 """The argument, at any depth of a model's or a task's, that may be the path of a checkpoint or a configuration."""
 _NESTED = ("--model", "--trainer", "--data.task", "--data.further_tasks", "--data.world")
+_AS_TYPED = "separator"
 _NOISE = re.compile(
     r"^\s*(- )?(Does not validate against any|Subtypes:|Errors:|Given value|Expected a path but"
     r"|Expected a <class 'NoneType'>)"
@@ -151,17 +152,28 @@ def expanded_flags(flags: list[str], short_names: Mapping[str, str]) -> list[str
 
     >>> expanded_flags(["--model.simulator", "KES", "--data.root=KES"], {"KES": "lpr_lightning.KES"})
     ['--model.simulator', 'lpr_lightning.KES', '--data.root=KES']
+    >>> expanded_flags(["--data.separator=~"], {})
+    ['--data.separator="~"']
     """
     result: list[str] = []
     for flag in flags:
         name, equals, value = flag.partition("=")
         before = result[-1] if result else ""
+        if equals and name.endswith(_AS_TYPED):
+            flag = f"{name}={_as_typed(value)}"
+        elif before.endswith(_AS_TYPED) and "=" not in before:
+            flag = _as_typed(flag)
         if equals and name.startswith(_NESTED):
             flag = f"{name}={_named(value, short_names)}"
         elif not equals and before.startswith(_NESTED) and "=" not in before:
             flag = _named(flag, short_names)
         result.append(flag)
     return result
+
+
+def _as_typed(value: str) -> str:
+    """Return a separator in quotes, which yaml would read as nothing (`~`) or a remark (`#`) without."""
+    return value if value in ("", "null") or value.startswith('"') else f'"{value}"'
 
 
 def _named(value: str, short_names: Mapping[str, str]) -> str:

@@ -242,6 +242,37 @@ def test_logs_hold_narrow_columns(tmp_path: Path) -> None:
     assert log.correct.dtype == torch.uint8
 
 
+class Strange(Toy):
+    """Learners of whom each has a question and a concept of his own, and two questions that all have."""
+
+    def read(self) -> AnswerTable:
+        learner = np.repeat(np.arange(10), 4)
+        item = np.array([number for one in range(10) for number in (10, 11, one, 10)], np.int32)
+        concept = np.array([number for one in range(10) for number in (10, 10, one, 11)], np.int32)
+        names = [str(one) for one in range(12)]
+        correct = np.ones(40, np.uint8)
+        return build_table(learner, names[:10], item, names, concept[:, None], names, names, correct)
+
+
+def test_what_training_learners_never_met_is_unseen_and_counted(tmp_path: Path) -> None:
+    data = Strange(version=7, cache_dir=str(tmp_path))
+    train = set(data.interactions("train").learner.tolist())
+    held_out = [data.interactions(split) for split in SPLITS[1:]]
+    for log in held_out:
+        assert log.item.view(-1, 4).tolist() == [[10, 11, -1, 10]] * log.num_learners
+        assert set(log.concept.view(-1, 4)[:, 2].tolist()) == set(log.learner.tolist())
+    assert (data.interactions("train").item >= 0).all()
+    assert data.card().counts == {
+        "val: answers on an item unseen in training": 1,
+        "val: answers on a concept unseen in training": 1,
+        "test: answers on an item unseen in training": 2,
+        "test: answers on a concept unseen in training": 2,
+    }
+    for item in range(10):  # an unseen question has no concept, and the last answer in the log tells of the others
+        assert data.item_concepts[item].item() == (item if item in train else -1)
+    assert data.item_concepts[10:].flatten().tolist() == [11, 10]
+
+
 def test_the_concepts_of_an_item_are_those_of_its_answers() -> None:
     data = SyntheticLearners(num_learners=20, num_concepts=4)
     data.setup()
