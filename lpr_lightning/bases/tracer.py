@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 
 from lpr_lightning.bases.staged import Stage, Staged, datamodule_of
 from lpr_lightning.errors import checked
-from lpr_lightning.metrics import AnswerMetrics
+from lpr_lightning.metrics import AnswerMetrics, answer_selection
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import LearnerData
 from lpr_lightning.ranks import mean_count, rank_and_world
@@ -23,6 +25,7 @@ class TracerModule(Staged):
     `net` is a `nets.tracer_net.TracerNet`, whose calls this class passes on. Batches are `InteractionBatch` (task
     `NextAnswers`). The loss is the mean binary cross-entropy of next answers; override `losses` for more terms, or
     `stages` for more stages. Evaluation steps return `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score;
+    `val/selection` chooses the checkpoint: the AUC or, where it is undefined, 1 less the Brier score.
     `predict_step` takes requests of learners never seen and returns `{"request", "mastery"}`.
 
     A subclass sets `self.net` after `super().__init__(num_concepts)` and `save_hyperparameters`; one that takes more
@@ -35,13 +38,14 @@ class TracerModule(Staged):
         SettingError: `num_concepts` is missing or below 1.
     """
 
-    monitor = ("val/auc", "max")
+    monitor = ("val/selection", "max")
     net: TracerNet
 
     def __init__(self, num_concepts: int | None) -> None:
         super().__init__()
         self.num_concepts = checked("num_concepts", num_concepts, 1)
         self.val_metrics, self.test_metrics = AnswerMetrics(), AnswerMetrics()
+        self._undefined: set[str] = set()
 
     @property
     def connected(self) -> bool:
@@ -58,7 +62,7 @@ class TracerModule(Staged):
 
     def stages(self) -> Sequence[Stage]:
         """Return the only stage."""
-        return [Stage("training", self.fit_step, select=lambda figures: figures["auc"])]
+        return [Stage("training", self.fit_step, select=answer_selection)]
 
     def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
         """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
@@ -96,7 +100,10 @@ class TracerModule(Staged):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of the validation learners."""
-        self.validated(self.report("val"))
+        figures = self.report("val")
+        self.validated(figures)
+        if self.trainer.state.fn == TrainerFn.FITTING and len(self._stages) == 1:
+            self.log("val/selection", answer_selection(figures), sync_dist=True)
 
     def test_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, TensorData]:
         """Return the predicted answers of test learners."""
@@ -136,6 +143,10 @@ class TracerModule(Staged):
     def report(self, stage: str) -> dict[str, Tensor]:
         """Log the figures of a stage as `<stage>/<name>`, and return them."""
         figures = self.figures(stage)
+        if bool(figures["auc"].isnan() & figures["brier"].isfinite()) and stage not in self._undefined:
+            self._undefined.add(stage)
+            chosen = "; until it is, 1 less val/brier chooses the checkpoint (val/selection)" if stage == "val" else ""
+            rank_zero_warn(f"{stage}/auc is undefined: the answers to predict are all right or all wrong{chosen}.")
         for name, value in figures.items():
             self.log(f"{stage}/{name}", value, prog_bar=stage == "val", sync_dist=True)
         return figures
