@@ -35,7 +35,8 @@ class AnswerWords:
     """What the texts of a column of answers mean; capitals and `.0` make no difference.
 
     `wrong` may be `*`, all texts that are not named otherwise. `partial_credit` is for numbers between those of wrong
-    and right answers: from it on they are right, below it wrong; `drop` leaves them out; None refuses them.
+    and right answers (0 and 1 where these are no numbers): from it on they are right, below it wrong; `drop` leaves
+    them out; None refuses them.
     """
 
     right: frozenset[str] = _RIGHT
@@ -112,10 +113,8 @@ class AnswerWords:
 
     def _credit(self, text: str) -> float | None:
         """Return the number between those of wrong and right answers that a text is, else None."""
-        value, wrong, right = _number(text), _numbers(self.wrong), _numbers(self.right)
-        if value is None or not wrong or not right:
-            return None
-        return value if min(wrong) < value < max(right) else None
+        value, wrong, right = _number(text), _numbers(self.wrong) or [0.0], _numbers(self.right) or [1.0]
+        return value if value is not None and min(wrong) < value < max(right) else None
 
     def _problem(self, text: str) -> str:
         if self.partial_credit is None and self._credit(text) is not None:

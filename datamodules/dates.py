@@ -76,7 +76,7 @@ def _as_iso(match: re.Match[str], day_first: bool) -> str | None:
     if match[5] is None:
         return date
     clock = _CLOCK.fullmatch(match[5].strip())
-    if clock is None or (clock[4] and not 1 <= int(clock[1]) <= 12):
+    if clock is None or (clock[4] and int(clock[1]) > 12):
         return None
     hour = int(clock[1])
     if clock[4]:
