@@ -128,10 +128,14 @@ class AnswerRows:
             return columns.names(self.concept, self.id)
         if isinstance(self.item, str):
             return columns.required_names(self.item, self.id)
-        found = [columns.required_names(name, self.id) for name in self.item]
+        found = [columns.names(name, self.id) for name in self.item]
         sets, number = np.unique(np.stack([codes for codes, _ in found], 1), axis=0, return_inverse=True)
         names = [" / ".join(texts[code] for code, (_, texts) in zip(row, found)) for row in sets.tolist()]
-        return number.reshape(-1).astype(np.int32), names
+        item = number.reshape(-1).astype(np.int32)
+        for place, row in enumerate(sets.tolist()):
+            if not any(texts[code] for code, (_, texts) in zip(row, found)):
+                raise columns.missing(self.item[0], int(np.argmax(item == place)))
+        return item, names
 
     def _concepts(self, columns: Columns) -> tuple[Array, Array, list[str], int]:
         """Return the cell of each row, the concepts of each cell [cells, C], their names, and the rows of lists."""

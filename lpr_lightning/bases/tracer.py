@@ -145,7 +145,7 @@ class TracerModule(Staged):
         figures = self.figures(stage)
         if bool(figures["auc"].isnan() & figures["brier"].isfinite()) and stage not in self._undefined:
             self._undefined.add(stage)
-            chosen = "; until it is, 1 less val/brier chooses the checkpoint (val/selection)" if stage == "val" else ""
+            chosen = "; 1 less val/brier chooses the checkpoint instead (val/selection)" if stage == "val" else ""
             rank_zero_warn(f"{stage}/auc is undefined: the answers to predict are all right or all wrong{chosen}.")
         for name, value in figures.items():
             self.log(f"{stage}/{name}", value, prog_bar=stage == "val", sync_dist=True)

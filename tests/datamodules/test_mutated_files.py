@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,9 +119,15 @@ def learner_folder() -> Files:
     return {"questions.csv": questions, **files}
 
 
-MARKED = {"separator": "\\t", "quoting": False, "right": ["correct"], "wrong": ["incorrect", "hint"]}
-FOLDER = {"learner": None, "learner_files": "u*.csv*", "order": "timestamp", "item": "question_id", "concept": "tags"}
-ANSWERS = {
+MARKED: dict[str, Any] = {"separator": "\\t", "quoting": False, "right": ["correct"], "wrong": ["incorrect", "hint"]}
+FOLDER: dict[str, Any] = {
+    "learner": None,
+    "learner_files": "u*.csv*",
+    "order": "timestamp",
+    "item": "question_id",
+    "concept": "tags",
+}
+ANSWERS: dict[str, Any] = {
     "correct": "user_answer",
     "answer_key": "correct_answer",
     "questions": "questions.csv",

@@ -19,12 +19,14 @@ from lpr_lightning.tasks.path_requests import PathRequests
 from lpr_lightning.tasks.random_requests import RandomRequests
 
 FOLDER = Path(__file__).parents[2] / "configs" / "data"
-OVERLAYS = {"assist09": ASSIST09, "junyi": Junyi, "xes3g5m": XES3G5M, "dbe_kt22": DBEKT22, "csv": InteractionsCSV}
+OWN = ("csv", "kdd_cup", "datashop", "three_lines", "ednet_kt1")
+OVERLAYS = {"assist09": ASSIST09, "junyi": Junyi, "xes3g5m": XES3G5M, "dbe_kt22": DBEKT22}
+OVERLAYS |= dict.fromkeys(OWN, InteractionsCSV)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_keeps_what_the_method_said(tmp_path: Path, name: str) -> None:
-    other = InteractionsCSV if name != "csv" else Junyi
+    other = Junyi if name in OWN else InteractionsCSV
     before: dict[str, Any] = {"root": "elsewhere", "batch_size": 7, "seed": 3}
     method = {"data": {"class_path": f"{other.__module__}.{other.__name__}", "init_args": before}}
     (tmp_path / "method.yaml").write_text(json.dumps(method))
@@ -35,6 +37,10 @@ def test_an_overlay_keeps_what_the_method_said(tmp_path: Path, name: str) -> Non
     data = parser.parse_args([*files, "--data.root=here"]).data
     assert data.class_path.rpartition(".")[2] == OVERLAYS[name].__name__
     assert (data.init_args.root, data.init_args.batch_size, data.init_args.seed) == ("here", 7, 3)
+
+
+def test_there_is_no_other_overlay() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(OVERLAYS)
 
 
 @pytest.mark.parametrize("task", [NextAnswers, NextPaths, PathRequests, RandomRequests])
