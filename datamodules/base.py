@@ -173,12 +173,15 @@ class LearnerDataModule(LightningDataModule, ABC):
     def item_concepts(self) -> Tensor:
         """Concepts of each item as training learners met it, [Q, C] int64, -1 where unused and where none of them did.
 
-        Where their answers to an item differ, those of the last answer in the log.
+        Where their answers to an item differ, those of the first answer in the log.
         """
         log = self.interactions("train")
-        last = torch.full((self.num_items,), PAD).scatter_reduce(0, log.item.long(), torch.arange(len(log)), "amax")
-        concepts = log.concept.long()[last.clamp_min(0)]
-        return concepts.masked_fill((last == PAD)[:, None], PAD)
+        rows = torch.arange(len(log))
+        first = torch.full((self.num_items,), len(log)).scatter_reduce(0, log.item.long(), rows, "amin")
+        met = first < len(log)
+        concepts = torch.full((self.num_items, log.concept.shape[1]), PAD)
+        concepts[met] = log.concept[first[met]].long()
+        return concepts
 
     @property
     def item_texts(self) -> list[str]:

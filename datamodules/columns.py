@@ -107,6 +107,12 @@ class Columns:
         codes, texts = self.categories(name)
         return [texts[code].strip() for code in codes.tolist()]
 
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of a column, row by row; "" where missing."""
+        codes, texts = self.categories(name)
+        clean = [canonical_id(text) for text in texts]
+        return [clean[code] for code in codes.tolist()]
+
     def names(self, name: str, canonical: Callable[[str], str] = canonical_id) -> tuple[Array, list[str]]:
         """Return [R] int32 codes and the distinct names, made `canonical`, in natural order; "" where missing."""
         codes, texts = self.categories(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted
+from lpr_lightning.datamodules.columns import Columns, quoted
 from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.datamodules.files import FileDataModule
 from lpr_lightning.datamodules.rows import answer_numbers, merge_rows
@@ -51,7 +51,7 @@ class DBEKT22(FileDataModule):
 def _concepts(path: Path) -> tuple[list[str], list[str]]:
     """Return the ids and the names of the concepts."""
     columns = read_columns(path, ("id", "name"))
-    pairs = dict(zip(_cells(columns, "id"), columns.cells("name"), strict=True))
+    pairs = dict(zip(columns.ids("id"), columns.cells("name"), strict=True))
     if not pairs:
         raise DataError(path, "there is no row below the header")
     ids = sorted(pairs, key=natural_key)
@@ -63,7 +63,7 @@ def _links(path: Path, concepts: list[str]) -> dict[str, list[int]]:
     columns = read_columns(path, ("question_id", "knowledgecomponent_id"))
     number = {name: place for place, name in enumerate(concepts)}
     links: dict[str, set[int]] = {}
-    questions, parts = _cells(columns, "question_id"), _cells(columns, "knowledgecomponent_id")
+    questions, parts = columns.ids("question_id"), columns.ids("knowledgecomponent_id")
     for row, (question, concept) in enumerate(zip(questions, parts, strict=True)):
         if concept not in number:
             raise columns.error("knowledgecomponent_id", row, f"{quoted(concept)} is no id of {OTHERS['concepts']}")
@@ -73,11 +73,7 @@ def _links(path: Path, concepts: list[str]) -> dict[str, list[int]]:
 
 def _texts(path: Path) -> dict[str, str]:
     columns = read_columns(path, ("id", "question_text"))
-    return dict(zip(_cells(columns, "id"), columns.cells("question_text"), strict=True))
-
-
-def _cells(columns: Columns, name: str) -> list[str]:
-    return [canonical_id(text) for text in columns.cells(name)]
+    return dict(zip(columns.ids("id"), columns.cells("question_text"), strict=True))
 
 
 def _table(

@@ -126,7 +126,7 @@ class ExerciseTable:
         before_column = "prerequisite" if "prerequisite" in columns else "prerequisites"
         if before_column not in columns:
             raise DataError(path, "the column is missing", row=1, column=before_column)
-        names = [canonical_id(name) for name in columns.cells("name")]
+        names = columns.ids("name")
         topics = dict(zip(reversed(names), reversed(columns.cells("topic")), strict=True))
         distinct = sorted(set(names) - {""}, key=natural_key)
         number = {name: place for place, name in enumerate(distinct)}
