@@ -22,7 +22,6 @@ CONFIGS, CHECKPOINT = (".yaml", ".yml"), ".ckpt"
 TRACER = "tracer"
 """The argument, at any depth of a model's or a task's, that may be the path of a checkpoint or a configuration."""
 _NESTED = ("--model", "--trainer", "--data.task", "--data.further_tasks", "--data.world")
-_AS_TYPED = "separator"
 _NOISE = re.compile(
     r"^\s*(- )?(Does not validate against any|Subtypes:|Errors:|Given value|Expected a path but"
     r"|Expected a <class 'NoneType'>)"
@@ -39,6 +38,8 @@ class CommandLine:
     >>> line = CommandLine.parse(["test", "--data.seed", "3", "--ckpt_path=a.ckpt", "--allow_package", "mine"])
     >>> line.subcommand, line.flags, line.ckpt_path, line.packages
     ('test', ['--data.seed', '3'], 'a.ckpt', ['mine'])
+    >>> CommandLine.parse(["fit", "--data.separator=~", "--data.concept_separator", "#"]).flags
+    ['--data.separator="~"', '--data.concept_separator', '"#"']
     """
 
     subcommand: str
@@ -61,7 +62,7 @@ class CommandLine:
                 if not taken[name][-1]:
                     raise SettingError(name, "", "a value after it")
             else:
-                flags.append(argument)
+                flags.append(_as_typed(argument, flags[-1] if flags else ""))
         paths, packages = taken["--ckpt_path"], taken["--allow_package"]
         return cls(arguments[0], taken["--config"], flags, paths[-1] if paths else None, packages)
 
@@ -78,6 +79,15 @@ class CommandLine:
             if name in wanted:
                 found = value if equals else following
         return found
+
+
+def _as_typed(argument: str, before: str) -> str:
+    """Return an argument with a separator in quotes: without, yaml reads nothing in `~` and a remark in `#`."""
+    name, equals, value = argument.partition("=")
+    prefix = f"{name}=" if equals and name.startswith("--") and name.endswith("separator") else ""
+    value = value if prefix else argument
+    named = prefix or (before.startswith("--") and before.endswith("separator"))
+    return f'{prefix}"{value}"' if named and value not in ("", "null") and value[0] != '"' else argument
 
 
 def read_config(name: str, short_names: Mapping[str, str]) -> Settings:
@@ -152,28 +162,17 @@ def expanded_flags(flags: list[str], short_names: Mapping[str, str]) -> list[str
 
     >>> expanded_flags(["--model.simulator", "KES", "--data.root=KES"], {"KES": "lpr_lightning.KES"})
     ['--model.simulator', 'lpr_lightning.KES', '--data.root=KES']
-    >>> expanded_flags(["--data.separator=~"], {})
-    ['--data.separator="~"']
     """
     result: list[str] = []
     for flag in flags:
         name, equals, value = flag.partition("=")
         before = result[-1] if result else ""
-        if equals and name.endswith(_AS_TYPED):
-            flag = f"{name}={_as_typed(value)}"
-        elif before.endswith(_AS_TYPED) and "=" not in before:
-            flag = _as_typed(flag)
         if equals and name.startswith(_NESTED):
             flag = f"{name}={_named(value, short_names)}"
         elif not equals and before.startswith(_NESTED) and "=" not in before:
             flag = _named(flag, short_names)
         result.append(flag)
     return result
-
-
-def _as_typed(value: str) -> str:
-    """Return a separator in quotes, which yaml would read as nothing (`~`) or a remark (`#`) without."""
-    return value if value in ("", "null") or value.startswith('"') else f'"{value}"'
 
 
 def _named(value: str, short_names: Mapping[str, str]) -> str:
