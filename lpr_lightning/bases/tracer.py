@@ -102,8 +102,9 @@ class TracerModule(Staged):
         """Log the figures of the validation learners."""
         figures = self.report("val")
         self.validated(figures)
-        if self.trainer.state.fn == TrainerFn.FITTING and len(self._stages) == 1:
-            self.log("val/selection", answer_selection(figures), sync_dist=True)
+        select = self._stages[0].select if len(self._stages) == 1 else None
+        if select is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.log("val/selection", select(figures), sync_dist=True)
 
     def test_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, TensorData]:
         """Return the predicted answers of test learners."""
@@ -143,13 +144,19 @@ class TracerModule(Staged):
     def report(self, stage: str) -> dict[str, Tensor]:
         """Log the figures of a stage as `<stage>/<name>`, and return them."""
         figures = self.figures(stage)
-        if bool(figures["auc"].isnan() & figures["brier"].isfinite()) and stage not in self._undefined:
-            self._undefined.add(stage)
-            chosen = "; 1 less val/brier chooses the checkpoint instead (val/selection)" if stage == "val" else ""
-            rank_zero_warn(f"{stage}/auc is undefined: the answers to predict are all right or all wrong{chosen}.")
+        self._say_undefined(stage, figures)
         for name, value in figures.items():
             self.log(f"{stage}/{name}", value, prog_bar=stage == "val", sync_dist=True)
         return figures
+
+    def _say_undefined(self, stage: str, figures: Mapping[str, Tensor]) -> None:
+        """Warn, once a stage, of an AUC that its answers leave undefined."""
+        if stage in self._undefined or "auc" not in figures or "brier" not in figures:
+            return
+        if bool(figures["auc"].isnan() & figures["brier"].isfinite()):
+            self._undefined.add(stage)
+            chosen = "; 1 less val/brier chooses the checkpoint instead (val/selection)" if stage == "val" else ""
+            rank_zero_warn(f"{stage}/auc is undefined: the answers to predict are all right or all wrong{chosen}.")
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state of learners without history."""
