@@ -245,9 +245,10 @@ class LearnerDataModule(LightningDataModule, ABC):
                 raise DataError(name, f"no learner is left to train on: {counts}")
             if test is not None and not self._parts["test"].num_learners:
                 self._parts = {}
+                left = {reason: count for reason, count in counts.items() if count and reason.startswith("test set: ")}
                 raise DataError(
                     f"the test set ({self.test_source})",
-                    f"no answer on a concept of the training set is left: {counts}. Its concepts are "
+                    f"no answer on a concept of the training set is left: {left}. Its concepts are "
                     f"{_some(test.vocabulary().concepts)}; those of training are {_some(self._vocabulary.concepts)}",
                 )
             self._card = DataCard.of(name, self._parts, self.num_items, self.num_concepts, counts, self.fingerprint)
