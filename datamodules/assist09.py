@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lpr_lightning.datamodules.base import recorded
+from lpr_lightning.datamodules.cells import MISSING, is_missing
 from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted
 from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.datamodules.files import FileDataModule
@@ -26,7 +27,7 @@ ADVICE = (
     "get it from https://sites.google.com/site/assistmentsdata/home/2009-2010-assistment-data "
     "and give its folder (or the file itself) as --data.root"
 )
-_NO_SKILL = {"", "na", "nan", "noskill", "none", "null"}
+_NO_SKILL = MISSING | {"noskill"}
 
 
 class ASSIST09(FileDataModule):
@@ -87,8 +88,8 @@ class ASSIST09(FileDataModule):
 def _parse(columns: Columns, combined: bool, drop_scaffolding: bool) -> AnswerTable:
     """Turn rows into answers."""
     order = columns.integers("order_id")
-    user, users = columns.required_names("user_id", canonical_id)
-    problem, problems = columns.required_names("problem_id", canonical_id)
+    user, users = columns.required_names("user_id")
+    problem, problems = columns.required_names("problem_id")
     correct = columns.answers("correct")
     cell, cells, skills, skill_names = _skills(columns)
     counts = {"rows read": len(columns)}
@@ -135,13 +136,13 @@ def _skills(columns: Columns) -> tuple[Array, Array, list[str], list[str]]:
 
 def _ids(columns: Columns, codes: Array, number: int, text: str) -> list[int]:
     """Return the skill ids of one cell such as `2_37`, `1.0` or `NA`, ascending."""
-    if text.strip().lower() in _NO_SKILL:
+    if is_missing(text, _NO_SKILL):
         return []
     ids = {canonical_id(part) for part in text.split("_")}
     if not all(part.isdecimal() and part.isascii() for part in ids):
         row = int(np.argmax(codes == number))
         raise columns.error("skill_id", row, f"expected skill numbers joined by _, got {quoted(text)}")
-    return sorted(map(int, ids))
+    return sorted(set(map(int, ids)))
 
 
 def _names(columns: Columns, codes: Array, cells: list[list[int]], number: dict[int, int]) -> list[str]:
@@ -158,7 +159,7 @@ def _names(columns: Columns, codes: Array, cells: list[list[int]], number: dict[
         if len(parts) != len(ids):
             continue
         for one, part in zip(ids, parts, strict=True):
-            if (clean := part.strip()) and clean.lower() not in _NO_SKILL:
+            if not is_missing(clean := part.strip(), _NO_SKILL):
                 alone, total = found.setdefault(one, {}).get(clean, (0, 0))
                 found[one][clean] = (alone + count * (len(ids) == 1), total + count)
     for one, votes in found.items():

@@ -150,6 +150,11 @@ class LearnerDataModule(LightningDataModule, ABC):
         raise NotImplementedError
 
     @property
+    def test_source(self) -> str:
+        """Where the separate set of test learners comes from, for messages."""
+        return type(self).__name__
+
+    @property
     def tasks(self) -> dict[str, Task]:
         """All tasks by name: `task` under the empty name, then the further ones."""
         return {"": self.task, **self.further_tasks}
@@ -166,10 +171,16 @@ class LearnerDataModule(LightningDataModule, ABC):
 
     @property
     def item_concepts(self) -> Tensor:
-        """Concepts of each item, [Q, C] int64, -1 where unused; where answers to an item differ, the last one's."""
-        log = self._loaded().log
+        """Concepts of each item as training learners met it, [Q, C] int64, -1 where unused and where none of them did.
+
+        Where their answers to an item differ, those of the first answer in the log.
+        """
+        log = self.interactions("train")
+        rows = torch.arange(len(log))
+        first = torch.full((self.num_items,), len(log)).scatter_reduce(0, log.item.long(), rows, "amin")
+        met = first < len(log)
         concepts = torch.full((self.num_items, log.concept.shape[1]), PAD)
-        concepts[log.item.long()] = log.concept.long()
+        concepts[met] = log.concept[first[met]].long()
         return concepts
 
     @property
@@ -232,6 +243,14 @@ class LearnerDataModule(LightningDataModule, ABC):
             self._parts, counts = self._split.parts(self._loaded(), None if test is None else test.table())
             if not self._parts["train"].num_learners:
                 raise DataError(name, f"no learner is left to train on: {counts}")
+            if test is not None and not self._parts["test"].num_learners:
+                self._parts = {}
+                left = {reason: count for reason, count in counts.items() if count and reason.startswith("test set: ")}
+                raise DataError(
+                    f"the test set ({self.test_source})",
+                    f"no answer on a concept of the training set is left: {left}. Its concepts are "
+                    f"{_some(test.vocabulary().concepts)}; those of training are {_some(self._vocabulary.concepts)}",
+                )
             self._card = DataCard.of(name, self._parts, self.num_items, self.num_concepts, counts, self.fingerprint)
         return self._card
 
@@ -304,6 +323,11 @@ class LearnerDataModule(LightningDataModule, ABC):
         if self._table is None:
             self._table = self._stored.table()
         return self._table
+
+
+def _some(names: list[str]) -> str:
+    """Return the first names of a vocabulary."""
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 _shown: set[str] = set()

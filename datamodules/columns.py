@@ -6,28 +6,74 @@ Rows are counted as a spreadsheet does: the header is row 1. Empty lines are pas
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lpr_lightning.datamodules.cells import canonical_id as canonical_id
+from lpr_lightning.datamodules.cells import quoted as quoted
+from lpr_lightning.datamodules.cells import whole_number as whole_number
+from lpr_lightning.datamodules.dates import read_dates
 from lpr_lightning.datamodules.table import Array, natural_key
 from lpr_lightning.errors import DataError
 
 _ANSWERS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
-_INTEGER = re.compile(r"[+-]?\d+(\.0*)?")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A column to sort by: whole or other numbers, or dates in microseconds.
+
+    `assumed` is `month first` or `day first` where nothing in the column says which it is, else "".
+    """
+
+    values: Array
+    dates: bool = False
+    assumed: str = ""
+
+    def milliseconds(self, unit: float = 1.0) -> Array:
+        """Return [R] int64; numbers come in units of `unit` milliseconds."""
+        if self.dates:
+            return self.values // 1000
+        return np.round(self.values * unit).astype(np.int64)
 
 
 class Columns:
-    """Columns of text of one file, or of one piece of it that begins at `first_row`."""
+    """Columns of text of one file, or of one piece of it that begins at `first_row`.
 
-    def __init__(self, file: Path, values: Mapping[str, pa.Array | pa.ChunkedArray], first_row: int = 2) -> None:
+    `place` says which row of which file a column's value at a position is, where a row is not a line of one file.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        values: Mapping[str, pa.Array | pa.ChunkedArray],
+        first_row: int = 2,
+        place: Callable[[str, int], tuple[Path, int]] | None = None,
+    ) -> None:
         self.file = file
         self._values = values
         self._first_row = first_row
+        self._place = place
+
+    @staticmethod
+    def joined(parts: Sequence[Columns], name: str) -> pa.ChunkedArray:
+        """Return a column of text of several files, one after another."""
+        chunks: list[pa.Array] = []
+        for part in parts:
+            column = part._values[name]
+            chunks += column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        whole = pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
+        return pa.chunked_array([whole.unify_dictionaries().combine_chunks()]) if chunks else whole
+
+    def plus(self, name: str, codes: Array, texts: Sequence[str]) -> Columns:
+        """Return these columns and another one of text: [R] codes of `texts`."""
+        column = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(texts, pa.string()))
+        return Columns(self.file, {**self._values, name: column}, self._first_row, self._place)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -37,7 +83,8 @@ class Columns:
 
     def error(self, name: str, row: int, problem: str) -> DataError:
         """Return the error for the value of column `name` at position `row`."""
-        return DataError(self.file, problem, row=row + self._first_row, column=name)
+        file, line = (self.file, row + self._first_row) if self._place is None else self._place(name, row)
+        return DataError(file, problem, row=line, column=name)
 
     def array(self, name: str) -> Array:
         """Return a column that was read as numbers."""
@@ -60,20 +107,33 @@ class Columns:
         codes, texts = self.categories(name)
         return [texts[code].strip() for code in codes.tolist()]
 
-    def names(self, name: str, canonical: Callable[[str], str] = str.strip) -> tuple[Array, list[str]]:
-        """Return [R] int32 codes and the distinct names, made `canonical`, in natural order."""
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of a column, row by row; "" where missing."""
+        codes, texts = self.categories(name)
+        clean = [canonical_id(text) for text in texts]
+        return [clean[code] for code in codes.tolist()]
+
+    def names(self, name: str, canonical: Callable[[str], str] = canonical_id) -> tuple[Array, list[str]]:
+        """Return [R] int32 codes and the distinct names, made `canonical`, in natural order; "" where missing."""
         codes, texts = self.categories(name)
         clean = [canonical(text) for text in texts]
         distinct = sorted(set(clean), key=natural_key)
         number = {one: i for i, one in enumerate(distinct)}
         return np.array([number[one] for one in clean], np.int32)[codes] if len(codes) else codes, distinct
 
-    def required_names(self, name: str, canonical: Callable[[str], str] = str.strip) -> tuple[Array, list[str]]:
-        """Return the same as `names`, but refuse empty cells."""
+    def required_names(self, name: str, canonical: Callable[[str], str] = canonical_id) -> tuple[Array, list[str]]:
+        """Return the same as `names`, but refuse missing values."""
         codes, names = self.names(name, canonical)
-        if "" in names:
-            raise self.error(name, int(np.argmax(codes == names.index(""))), "the cell is empty")
+        if "" in names and (missing := codes == names.index("")).any():
+            raise self.missing(name, int(np.argmax(missing)))
         return codes, names
+
+    def missing(self, name: str, row: int) -> DataError:
+        """Return the error for a value that is missing in column `name` at position `row`."""
+        codes, texts = self.categories(name)
+        text = texts[codes[row]].strip()
+        what = f"{quoted(text)} stands for a missing value" if text else "the cell is empty"
+        return self.error(name, row, what)
 
     def mapped(self, name: str, convert: Callable[[str], int | None], expected: str, dtype: type = np.int64) -> Array:
         """Return the column through `convert`, which gives None for a text that is not `expected`."""
@@ -95,57 +155,28 @@ class Columns:
         """Return [R] uint8 of 0 and 1 (also written `true`, `false`, `1.0`)."""
         return self.mapped(name, lambda text: _ANSWERS.get(text.lower()), "0 or 1", np.uint8)
 
-    def moments(self, name: str) -> tuple[Array, bool]:
-        """Return a column of numbers or dates as something to sort by, and whether it is dates.
+    def moments(self, name: str, day_first: bool | None = None) -> Moments:
+        """Return a column of numbers or dates as something to sort by.
 
-        Whole numbers come as int64, other numbers as float64, dates like `2019-03-02 00:01:00` as int64 microseconds.
+        Whole numbers come as int64, other numbers as float64, dates (`dates.read_dates`) as int64 microseconds.
         """
         codes, texts = self.categories(name)
         clean = pd.Series([text.strip() for text in texts], dtype=object)
         whole = clean.map(whole_number)
         if not whole.isna().any():
-            return whole.to_numpy(np.int64)[codes] if len(codes) else np.zeros(0, np.int64), False
+            return Moments(whole.to_numpy(np.int64)[codes] if len(codes) else np.zeros(0, np.int64))
         numbers = pd.to_numeric(clean, errors="coerce").to_numpy(np.float64)
         if np.isfinite(numbers).all():
-            return numbers[codes], False
-        dates = pd.to_datetime(clean, format="ISO8601", errors="coerce", utc=True)
-        bad = np.flatnonzero(dates.isna() if np.isnan(numbers).all() else np.isnan(numbers) | ~np.isfinite(numbers))
-        if len(bad):
-            row = int(np.argmax(np.isin(codes, bad)))
+            return Moments(numbers[codes])
+        none = np.isnan(numbers).all()
+        dates = read_dates(clean.tolist(), day_first) if none else None
+        bad = np.flatnonzero(~np.isfinite(numbers) if dates is None else dates.bad)
+        used = np.isin(codes, bad)
+        if dates is None or used.any():
+            row = int(np.argmax(used))
             expected = "a number, or a date such as 2019-03-02 00:01:00"
             raise self.error(name, row, f"expected {expected}, got {quoted(texts[codes[row]])}")
-        return dates.dt.as_unit("us").astype(np.int64).to_numpy()[codes], True
-
-
-def whole_number(text: str) -> int | None:
-    """Return the whole number that `text` is, else None.
-
-    >>> whole_number("12.0"), whole_number("x"), whole_number("1.5")
-    (12, None, None)
-    """
-    if not _INTEGER.fullmatch(text) or not text.isascii():
-        return None
-    value = int(text.partition(".")[0])
-    return value if abs(value) < 10**18 else None
-
-
-def quoted(text: str) -> str:
-    """Return `text` in quotes, its end left out where it is long.
-
-    >>> quoted("maybe"), len(quoted("x" * 1000))
-    ("'maybe'", 63)
-    """
-    return repr(text if len(text) <= 60 else text[:60] + "…")
-
-
-def canonical_id(text: str) -> str:
-    """Return an id without the spaces and the `.0` that tables grow on their way.
-
-    >>> canonical_id(" 12.0 "), canonical_id("x.0")
-    ('12', 'x.0')
-    """
-    value = whole_number(text.strip())
-    return text.strip() if value is None else str(value)
+        return Moments(dates.microseconds[codes], True, dates.assumed)
 
 
 def unknown_concept(text: str, vocabulary: Mapping[str, int]) -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted
+from lpr_lightning.datamodules.columns import Columns, quoted
 from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.datamodules.files import FileDataModule
 from lpr_lightning.datamodules.rows import answer_numbers, merge_rows
 from lpr_lightning.datamodules.source import find_file, folder_of, optional_file
-from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, concept_matrix, natural_key, readable
+from lpr_lightning.datamodules.table import AnswerTable, build_table, concept_matrix, natural_key, readable
 from lpr_lightning.errors import DataError
 from lpr_lightning.types import PAD
 
@@ -51,7 +51,7 @@ class DBEKT22(FileDataModule):
 def _concepts(path: Path) -> tuple[list[str], list[str]]:
     """Return the ids and the names of the concepts."""
     columns = read_columns(path, ("id", "name"))
-    pairs = dict(zip(_cells(columns, "id"), _cells(columns, "name"), strict=True))
+    pairs = dict(zip(columns.ids("id"), columns.cells("name"), strict=True))
     if not pairs:
         raise DataError(path, "there is no row below the header")
     ids = sorted(pairs, key=natural_key)
@@ -63,7 +63,7 @@ def _links(path: Path, concepts: list[str]) -> dict[str, list[int]]:
     columns = read_columns(path, ("question_id", "knowledgecomponent_id"))
     number = {name: place for place, name in enumerate(concepts)}
     links: dict[str, set[int]] = {}
-    questions, parts = _cells(columns, "question_id"), _cells(columns, "knowledgecomponent_id")
+    questions, parts = columns.ids("question_id"), columns.ids("knowledgecomponent_id")
     for row, (question, concept) in enumerate(zip(questions, parts, strict=True)):
         if concept not in number:
             raise columns.error("knowledgecomponent_id", row, f"{quoted(concept)} is no id of {OTHERS['concepts']}")
@@ -73,27 +73,24 @@ def _links(path: Path, concepts: list[str]) -> dict[str, list[int]]:
 
 def _texts(path: Path) -> dict[str, str]:
     columns = read_columns(path, ("id", "question_text"))
-    return dict(zip(_cells(columns, "id"), columns.cells("question_text"), strict=True))
-
-
-def _cells(columns: Columns, name: str) -> list[str]:
-    return [canonical_id(text) for text in columns.cells(name)]
+    return dict(zip(columns.ids("id"), columns.cells("question_text"), strict=True))
 
 
 def _table(
     columns: Columns, concepts: list[str], names: list[str], links: dict[str, list[int]], texts: dict[str, str]
 ) -> AnswerTable:
     """Sort the answers and look up their concepts."""
-    student, students = columns.required_names("student_id", canonical_id)
-    question, questions = columns.required_names("question_id", canonical_id)
-    time, dates = columns.moments("start_time")
+    student, students = columns.required_names("student_id")
+    question, questions = columns.required_names("question_id")
+    moments = columns.moments("start_time")
+    time = moments.values
     correct = columns.answers("answer_state")
     cells = concept_matrix([links.get(name, []) for name in questions])
 
     rows = np.argsort(columns.integers("id"), kind="stable")
     keep = rows[(cells[question[rows]] != PAD).any(1)] if len(rows) else rows
     counts = {"rows read": len(columns), "dropped: question without a concept": len(columns) - len(keep)}
-    number = answer_numbers(time[keep], question[keep])
+    number = answer_numbers(time[keep], student[keep], question[keep], correct[keep])
     found = merge_rows(student[keep], number, question[keep], correct[keep], question[keep], cells, len(concepts))
     chosen = keep[found.row]
     return build_table(
@@ -105,12 +102,7 @@ def _table(
         concepts,
         names,
         correct[chosen],
-        time=_milliseconds(time[chosen], dates),
+        time=moments.milliseconds()[chosen],
         counts=counts | found.counts,
         texts=texts,
     )
-
-
-def _milliseconds(time: Array, dates: bool) -> Array:
-    """Return dates, which come in microseconds, in milliseconds; numbers are in milliseconds already."""
-    return time // 1000 if dates else np.round(time).astype(np.int64)

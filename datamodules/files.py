@@ -9,8 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from lpr_lightning.datamodules.base import LearnerDataModule, recorded
-from lpr_lightning.datamodules.source import content_hash
+from lpr_lightning.datamodules.source import content_hash, contents_hash
 from lpr_lightning.datamodules.table import AnswerTable
+from lpr_lightning.errors import DataError
+
+READING = 2
+"""Part of every cache key: raised when a reader changes what it makes of the same files."""
+_MANY = 8
+"""Files above which one hash stands for all."""
 
 
 class FileDataModule(LearnerDataModule):
@@ -53,6 +59,11 @@ class FileDataModule(LearnerDataModule):
         """Return the same of the test learners' files, or None where there are none."""
         return None if self.test_root is None else self._key_of(self.test_root)
 
+    @property
+    def test_source(self) -> str:
+        """The folder or file of the test learners."""
+        return str(self.test_root)
+
     def read(self) -> AnswerTable:
         """Read the files below `root`."""
         return self._read(self.root)
@@ -63,11 +74,18 @@ class FileDataModule(LearnerDataModule):
 
     def _key_of(self, root: str) -> list[object]:
         remembered = self.cache_dir / "hashes"
-        hashes = {role: content_hash(path, remembered) for role, path in sorted(self.find(root).items())}
-        return [hashes, self.options()]
+        found = dict(sorted(self.find(root).items()))
+        if len(found) > _MANY:
+            hashes: object = [list(found), contents_hash(list(found.values()), remembered)]
+        else:
+            hashes = {role: content_hash(path, remembered) for role, path in found.items()}
+        return [READING, hashes, self.options()]
 
     def _read(self, root: str) -> AnswerTable:
         files = self.find(root)
-        names = ", ".join(path.name for path in files.values())
+        names = ", ".join(path.name for path in files.values()) if len(files) <= _MANY else f"{len(files):,} files"
         with Console(stderr=True).status(f"{type(self).__name__}: reading {names} (only the first time)"):
-            return self.parse(files)
+            table = self.parse(files)
+        if not len(table.log):
+            raise DataError(next(iter(files.values())), f"no answer is left of the rows that were read: {table.counts}")
+        return table

@@ -51,21 +51,42 @@ def merge_rows(
     return MergedRows(rows[start], concept_sets(answer[fresh], cells[cell[fresh]], len(start), concepts), counts)
 
 
-def answer_numbers(order: Array, item: Array) -> Array:
-    """Number answers by `order`, ties by the order of the rows; rows of equal `order` and `item` are one answer.
+def answer_numbers(order: Array, *keys: Array) -> Array:
+    """Number answers by `order`, ties by the order of the rows; rows of equal `order` and `keys` are one answer.
 
     >>> answer_numbers(np.array([9, 5, 5, 9]), np.array([1, 7, 3, 1]))
     array([2, 0, 1, 2])
     """
-    rows = np.lexsort((item, order))
-    new = np.ones(len(rows), bool)
-    new[1:] = (order[rows][1:] != order[rows][:-1]) | (item[rows][1:] != item[rows][:-1])
+    rows, new = _runs(order, *keys)
     first = rows[new]
     rank = np.empty(len(first), np.int64)
     rank[np.lexsort((first, order[first]))] = np.arange(len(first))
     number = np.empty(len(rows), np.int64)
     number[rows] = rank[np.cumsum(new) - 1]
     return number
+
+
+def repeats(*keys: Array) -> Array:
+    """Return how many rows before each one have the same `keys`.
+
+    >>> repeats(np.array([4, 7, 4, 4]))
+    array([0, 0, 1, 2])
+    """
+    rows, new = _runs(*keys)
+    place = np.arange(len(rows))
+    number = np.empty(len(rows), np.int64)
+    number[rows] = place - np.maximum.accumulate(np.where(new, place, 0))
+    return number
+
+
+def _runs(*keys: Array) -> tuple[Array, Array]:
+    """Return the positions of rows sorted by `keys`, then place, and where a new combination of keys begins."""
+    rows = np.lexsort(tuple(reversed(keys)))
+    new = np.ones(len(rows), bool)
+    for position, key in enumerate(keys):
+        differs = key[rows][1:] != key[rows][:-1]
+        new[1:] = differs if position == 0 else new[1:] | differs
+    return rows, new
 
 
 def concept_sets(answer: Array, cells: Array, answers: int, concepts: int) -> Array:

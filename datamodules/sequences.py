@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 
 from lpr_lightning.datamodules.columns import Columns, canonical_id, quoted, whole_number
 from lpr_lightning.datamodules.delimited import read_columns
-from lpr_lightning.datamodules.rows import concept_sets
+from lpr_lightning.datamodules.rows import concept_sets, repeats
 from lpr_lightning.datamodules.table import AnswerTable, Array, build_table, concept_matrix, grouped, natural_key
 from lpr_lightning.types import PAD
 
 _LISTS = ("questions", "concepts", "responses")
+_TELLING = 3
+"""Answers that a piece must have to be known again without times."""
 _MORE: tuple[str, ...] = ("timestamps", "selectmasks", "is_repeat")
 
 
@@ -86,12 +88,14 @@ def read_sequences(path: Path) -> Sequences:
 def sequences_table(files: Sequence[Sequences], concepts: Sequence[str]) -> AnswerTable:
     """Put the pieces of each learner together, and the rows of each answer; `concepts` are known beforehand.
 
-    Pieces come in the order of their first times where there are any, else in the order of the file.
+    Pieces come in the order of their first times where there are any, else in the order of the file. An answer that an
+    earlier piece of the learner holds already, in the same file or another, counts once: known by its time; without
+    times, where whole pieces of three answers or more are equal.
     """
     before = np.cumsum([0, *(len(file.learner) for file in files)])
     piece = np.concatenate([file.piece + start for file, start in zip(files, before, strict=False)])
-    timed = all(file.timestamp is not None for file in files)
-    time = np.concatenate([file.timestamp for file in files if file.timestamp is not None]) if timed else None
+    stamps = [file.timestamp for file in files if file.timestamp is not None]
+    time = np.concatenate(stamps) if len(stamps) == len(files) else None
     response = np.concatenate([file.response for file in files]).astype(np.uint8)
     repeat = np.concatenate([file.repeat for file in files])
     number_of, questions = grouped([name for file in files for name in file.questions])
@@ -111,6 +115,9 @@ def sequences_table(files: Sequence[Sequences], concepts: Sequence[str]) -> Answ
     rank[np.lexsort((begin, owner))] = np.arange(len(begin))
     rows = np.argsort(rank[piece], kind="stable")
 
+    telling = time if time is not None and len(time) and time.min() < time.max() else None
+    again = _again(owner[piece], piece, telling, (question, _numbered(cells)[cell], response, repeat))[rows]
+    read, rows = len(rows), rows[~again]
     learner, question, cells = owner[piece[rows]], question[rows], cells[cell[rows]]
     start = np.ones(len(rows), bool)
     start[1:] = ~repeat[rows][1:] | (learner[1:] != learner[:-1]) | (question[1:] != question[:-1])
@@ -128,12 +135,39 @@ def sequences_table(files: Sequence[Sequences], concepts: Sequence[str]) -> Answ
         response[rows][chosen],
         time=None if time is None else time[rows][chosen],
         counts={
-            "rows read": len(rows) + sum(file.context for file in files),
+            "rows read": read + sum(file.context for file in files),
+            "dropped: answer of another row of the same learner": int(again.sum()),
             "dropped: context that repeats another row": sum(file.context for file in files),
             "dropped: no concept": int((~known).sum()),
             "merged: further concept of the same answer": int((~start).sum()),
         },
     )
+
+
+def _numbered(cells: Array) -> Array:
+    """Return one number for each row of concepts, the same for equal rows."""
+    return np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1) if len(cells) else np.zeros(0, np.int64)
+
+
+def _again(owner: Array, piece: Array, time: Array | None, values: Sequence[Array]) -> Array:
+    """Return which values an earlier piece of the same learner holds already; pieces ascend."""
+    if time is not None:
+        within = repeats(piece, time, *values)
+        return repeats(owner, time, *values) - within > within
+    again = np.zeros(len(piece), bool)
+    table = np.stack(values, 1).astype(np.int64)
+    known: set[tuple[int, bytes]] = set()
+    for begin, end in zip(*_spans(piece)):
+        content = int(owner[begin]), table[begin:end].tobytes()
+        again[begin:end] = content in known and end - begin >= _TELLING
+        known.add(content)
+    return again
+
+
+def _spans(piece: Array) -> tuple[list[int], list[int]]:
+    """Return where each piece begins and ends."""
+    cuts = np.flatnonzero(piece[1:] != piece[:-1]) + 1
+    return [0, *cuts.tolist()] if len(piece) else [], [*cuts.tolist(), len(piece)] if len(piece) else []
 
 
 def _joined(codes: Sequence[Array], sizes: Sequence[int]) -> Array:

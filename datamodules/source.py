@@ -26,6 +26,8 @@ class BinaryFile(Protocol):
 
     def seek(self, offset: int, /) -> int: ...
 
+    def __iter__(self) -> Iterator[bytes]: ...
+
 
 def find_file(root: str | Path, names: Sequence[str], advice: str) -> Path:
     """Return the first of `names`, plain or packed, in the folder `root` or below it; `root` may be the file itself.
@@ -92,21 +94,31 @@ def open_source(path: Path) -> Iterator[BinaryFile]:
         raise DataError(path, f"the archive is truncated or damaged ({error}); fetch it again") from error
     except IsADirectoryError as error:
         raise DataError(path, "this is a folder, not a file") from error
+    except PermissionError as error:
+        raise DataError(path, "the file may not be read; change its permissions") from error
 
 
 def content_hash(path: Path, memory: Path) -> str:
     """Return the hash of a file's bytes, remembered in the folder `memory` under its path, size and time of change."""
-    stat = path.stat()
-    known = memory / f"{fingerprint(str(path.resolve()))}.json"
-    mark = [stat.st_size, stat.st_mtime_ns]
+    return contents_hash([path], memory)
+
+
+def contents_hash(paths: Sequence[Path], memory: Path) -> str:
+    """Return one hash of the bytes of several files, remembered in the folder `memory` like that of one."""
+    stats = [path.stat() for path in paths]
+    known = memory / f"{fingerprint(*(str(path.resolve()) for path in paths))}.json"
+    mark = fingerprint(*([stat.st_size, stat.st_mtime_ns] for stat in stats))
     try:
         remembered = json.loads(known.read_text())
         if remembered["mark"] == mark:
             return str(remembered["hash"])
     except (OSError, ValueError, KeyError, TypeError):
         known.unlink(missing_ok=True)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    digest = digests[0] if len(digests) == 1 else fingerprint(*digests)
     with atomic_write(known) as temporary:
         temporary.write_text(json.dumps({"mark": mark, "hash": digest}))
     return digest

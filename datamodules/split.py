@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from lpr_lightning.datamodules.separate_test import with_vocabulary, without_learners
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.errors import SettingError, checked
-from lpr_lightning.types import Interactions, Split
+from lpr_lightning.types import PAD, Interactions, Split
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LearnerSplit:
         """Return the logs of each split, and what was left out of `table` and of the separate `test` by reason.
 
         Where there is a `test`, its learners are the test learners, and `table`'s are divided into train and val by
-        the relative shares of both.
+        the relative shares of both. Items that no training learner answered are -1 in val and test, and counted.
         """
         fractions = self.fractions
         if test is not None:
@@ -64,7 +64,7 @@ class LearnerSplit:
         train, val, tested = (table.log.select(part) for part in cut)
         if test is not None:
             tested = test.log.select(self._long_enough(test.log, counts, "test set: "))
-        return {"train": train, "val": val, "test": tested}, counts
+        return _unseen_marked({"train": train, "val": val, "test": tested}, table, counts)
 
     def _long_enough(self, log: Interactions, counts: dict[str, int], where: str = "") -> Tensor:
         """Return the positions of the learners with answers enough; count the answers of the others."""
@@ -73,6 +73,33 @@ class LearnerSplit:
             reason = f"{where}dropped: learner with fewer than {self.min_answers} answers"
             counts[reason] = int(log.lengths[~enough].sum())
         return enough.nonzero().squeeze(1)
+
+
+def _unseen_marked(
+    parts: dict[Split, Interactions], table: AnswerTable, counts: dict[str, int]
+) -> tuple[dict[Split, Interactions], dict[str, int]]:
+    """Return the logs with items that training learners never answered as -1, and those and their concepts counted."""
+    items = _met(parts["train"].item, len(table.items))
+    concepts = _met(parts["train"].concept, len(table.concepts))
+    marked = dict(parts)
+    held_out: tuple[Split, ...] = ("val", "test")
+    for split in held_out:
+        log = parts[split]
+        unseen = ~items[log.item.long()]
+        if bool(unseen.any()):
+            counts[f"{split}: answers on an item unseen in training"] = int(unseen.sum())
+            marked[split] = replace(log, item=log.item.masked_fill(unseen, PAD))
+        if strange := int((~concepts[log.concept.long()]).any(1).sum()):
+            counts[f"{split}: answers on a concept unseen in training"] = strange
+    return marked, counts
+
+
+def _met(numbers: Tensor, count: int) -> Tensor:
+    """Return which of `count` numbers occur, and at the end True, where -1 points."""
+    met = torch.zeros(count + 1, dtype=torch.bool)
+    met[numbers.long().flatten()] = True
+    met[-1] = True
+    return met
 
 
 def check_fractions(split: Sequence[float]) -> None:

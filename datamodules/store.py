@@ -20,7 +20,7 @@ from lpr_lightning.errors import DataError
 from lpr_lightning.types import Interactions
 
 FORMAT = 1
-"""Part of every cache key: raised when a reader or this file changes what it writes."""
+"""Part of every cache key: raised when this file changes what it writes."""
 Found = TypeVar("Found")
 
 

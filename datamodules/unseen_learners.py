@@ -85,7 +85,7 @@ class UnseenLearners:
         """
         checked("predict_length", default_length, 1)
         columns = read_columns(existing_file(goals, "predict_goals"), ("learner", "targets"), ("length",))
-        learners = columns.cells("learner")
+        learners = columns.ids("learner")
         if not learners:
             raise DataError(goals, "there is no row below the header")
         targets = torch.zeros(len(learners), max(vocabulary.values()) + 1, dtype=torch.bool)
@@ -157,7 +157,7 @@ def _log(
 def _check_learners(columns: Columns, learners: Sequence[str], goals: str) -> None:
     """Refuse answers of learners who ask for no path."""
     known = set(learners)
-    for row, name in enumerate(columns.cells("learner")):
+    for row, name in enumerate(columns.ids("learner")):
         if name not in known:
             problem = (
                 f"the learner {quoted(name)} has answers, but no row in {goals}; add one, or leave the answers out"

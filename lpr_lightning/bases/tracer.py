@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 
 from lpr_lightning.bases.staged import Stage, Staged, datamodule_of
 from lpr_lightning.errors import checked
-from lpr_lightning.metrics import AnswerMetrics
+from lpr_lightning.metrics import AnswerMetrics, answer_selection
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import HasExamples, LearnerData
 from lpr_lightning.ranks import mean_count, mean_over_ranks, rank_and_world
@@ -24,8 +26,9 @@ class TracerModule(Staged):
     `NextAnswers`). The loss is the mean binary cross-entropy of next answers; override `losses` for more terms, or
     `stages` for more stages. A batch weighs by how many answers it has: rows of a batch are alike in length, and the
     mean within each batch would let the answers of short logs weigh more. Evaluation steps return
-    `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score; `predict_step` takes requests of learners never
-    seen and returns `{"request", "mastery"}`.
+    `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score; `val/selection` chooses the checkpoint: the AUC
+    or, where it is undefined, 1 less the Brier score. `predict_step` takes requests of learners never seen and returns
+    `{"request", "mastery"}`.
 
     A subclass sets `self.net` after `super().__init__(num_concepts)` and `save_hyperparameters`; one that takes more
     than sizes from the data overrides `connect` and `connected`.
@@ -37,7 +40,7 @@ class TracerModule(Staged):
         SettingError: `num_concepts` is missing or below 1.
     """
 
-    monitor = ("val/auc", "max")
+    monitor = ("val/selection", "max")
     first_answer = 1
     """Place in a row of the first answer that the loss counts."""
     net: TracerNet
@@ -47,6 +50,7 @@ class TracerModule(Staged):
         self.num_concepts = checked("num_concepts", num_concepts, 1)
         self.training_size: tuple[int, int] | None = None
         self.val_metrics, self.test_metrics = AnswerMetrics(), AnswerMetrics()
+        self._undefined: set[str] = set()
 
     @property
     def connected(self) -> bool:
@@ -70,7 +74,7 @@ class TracerModule(Staged):
 
     def stages(self) -> Sequence[Stage]:
         """Return the only stage."""
-        return [Stage("training", self.fit_step, select=lambda figures: figures["auc"])]
+        return [Stage("training", self.fit_step, select=answer_selection)]
 
     def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
         """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
@@ -119,7 +123,11 @@ class TracerModule(Staged):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of the validation learners."""
-        self.validated(self.report("val"))
+        figures = self.report("val")
+        self.validated(figures)
+        select = self._stages[0].select if len(self._stages) == 1 else None
+        if select is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.log("val/selection", select(figures), sync_dist=True)
 
     def test_step(self, batch: InteractionBatch, batch_idx: int) -> dict[str, TensorData]:
         """Return the predicted answers of test learners."""
@@ -159,9 +167,19 @@ class TracerModule(Staged):
     def report(self, stage: str) -> dict[str, Tensor]:
         """Log the figures of a stage as `<stage>/<name>`, and return them."""
         figures = self.figures(stage)
+        self._say_undefined(stage, figures)
         for name, value in figures.items():
             self.log(f"{stage}/{name}", value, prog_bar=stage == "val", sync_dist=True)
         return figures
+
+    def _say_undefined(self, stage: str, figures: Mapping[str, Tensor]) -> None:
+        """Warn, once a stage, of an AUC that its answers leave undefined."""
+        if stage in self._undefined or "auc" not in figures or "brier" not in figures:
+            return
+        if bool(figures["auc"].isnan() & figures["brier"].isfinite()):
+            self._undefined.add(stage)
+            chosen = "; 1 less val/brier chooses the checkpoint instead (val/selection)" if stage == "val" else ""
+            rank_zero_warn(f"{stage}/auc is undefined: the answers to predict are all right or all wrong{chosen}.")
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state of learners without history."""

@@ -38,6 +38,8 @@ class CommandLine:
     >>> line = CommandLine.parse(["test", "--data.seed", "3", "--ckpt_path=a.ckpt", "--allow_package", "mine"])
     >>> line.subcommand, line.flags, line.ckpt_path, line.packages
     ('test', ['--data.seed', '3'], 'a.ckpt', ['mine'])
+    >>> CommandLine.parse(["fit", "--data.separator=~", "--data.concept_separator", "#"]).flags
+    ['--data.separator="~"', '--data.concept_separator', '"#"']
     """
 
     subcommand: str
@@ -60,7 +62,7 @@ class CommandLine:
                 if not taken[name][-1]:
                     raise SettingError(name, "", "a value after it")
             else:
-                flags.append(argument)
+                flags.append(_as_typed(argument, flags[-1] if flags else ""))
         paths, packages = taken["--ckpt_path"], taken["--allow_package"]
         return cls(arguments[0], taken["--config"], flags, paths[-1] if paths else None, packages)
 
@@ -77,6 +79,15 @@ class CommandLine:
             if name in wanted:
                 found = value if equals else following
         return found
+
+
+def _as_typed(argument: str, before: str) -> str:
+    """Return an argument with a separator in quotes: without, yaml reads nothing in `~` and a remark in `#`."""
+    name, equals, value = argument.partition("=")
+    prefix = f"{name}=" if equals and name.startswith("--") and name.endswith("separator") else ""
+    value = value if prefix else argument
+    named = prefix or (before.startswith("--") and before.endswith("separator"))
+    return f'{prefix}"{value}"' if named and value not in ("", "null") and value[0] != '"' else argument
 
 
 def read_config(name: str, short_names: Mapping[str, str]) -> Settings:

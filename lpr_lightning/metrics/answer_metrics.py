@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
@@ -15,8 +17,8 @@ class AnswerMetrics(RowMetric):
 
     `compute` returns scalars: `auc`, exact, never binned; `accuracy` at 0.5; `ece`, the mean gap between predicted and
     observed success over equal bins, weighted by their size; `brier`, the mean squared error. With answers of one class
-    only, `auc` is 0.5; without any answer the others are 0. All four are NaN if a prediction is not finite. With
-    `by_step` there is also `auc_step_1` for the answers in the first column of each batch, and so on.
+    only, `auc` is undefined, NaN; without any answer the others are 0. All four are NaN if a prediction is not finite.
+    With `by_step` there is also `auc_step_1` for the answers in the first column of each batch, and so on.
 
     Args:
         bins: bins of the calibration error.
@@ -74,7 +76,7 @@ class AnswerMetrics(RowMetric):
 
 
 def exact_auc(probability: Tensor, target: Tensor) -> Tensor:
-    """Return the area under the ROC curve, a scalar: 0.5 with answers of one class, NaN if a prediction is not finite.
+    """Return the area under the ROC curve, a scalar: NaN with answers of one class, or a prediction that is not finite.
 
     Args:
         probability: of success, [R].
@@ -83,8 +85,17 @@ def exact_auc(probability: Tensor, target: Tensor) -> Tensor:
     >>> exact_auc(torch.tensor([0.9, 0.2, 0.9]), torch.tensor([1.0, 0.0, 0.0]))
     tensor(0.7500)
     """
-    if not bool(probability.isfinite().all()):
+    if not bool(probability.isfinite().all()) or bool((target == target[:1]).all()):
         return probability.new_full((), torch.nan)
-    if bool((target == target[:1]).all()):
-        return probability.new_full((), 0.5)
     return binary_auroc(probability, target.long(), thresholds=None)
+
+
+def answer_selection(figures: Mapping[str, Tensor]) -> Tensor:
+    """Return what chooses among models by their answers: the AUC, or, where it is undefined, 1 less the Brier score.
+
+    >>> answer_selection({"auc": torch.tensor(0.8), "brier": torch.tensor(0.2)})
+    tensor(0.8000)
+    >>> answer_selection({"auc": torch.tensor(torch.nan), "brier": torch.tensor(0.25)})
+    tensor(0.7500)
+    """
+    return torch.where(figures["auc"].isnan(), 1 - figures["brier"], figures["auc"])

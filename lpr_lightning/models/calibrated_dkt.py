@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import itemgetter
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -16,7 +15,7 @@ from lpr_lightning.bases.tracer import TracerModule, answers_at
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError, checked, checked_or_none, checked_positive
 from lpr_lightning.hparams import arguments
-from lpr_lightning.metrics import AnswerMetrics
+from lpr_lightning.metrics import AnswerMetrics, answer_selection
 from lpr_lightning.metrics.concept_error import ConceptError
 from lpr_lightning.nets.question_calibration import QuestionCalibration
 from lpr_lightning.nets.question_net import QuestionNet, Trace
@@ -213,7 +212,7 @@ class CalibratedDKT(TracerModule):
         answers = {name: self.rates[0] for name in self.net.parts() if name != "queries"}
         calibrated = ("head", "queries") if self.calibration.freeze_lstm else ("head", "queries", "memory")
         queries = dict.fromkeys(calibrated, self.rates[1])
-        first = Stage("next answers", self.fit_step, answers, self.epochs[0], None, itemgetter("auc"), self.patience)
+        first = Stage("next answers", self.fit_step, answers, self.epochs[0], None, answer_selection, self.patience)
         second = Stage("calibration", self.calibrate, queries, self.epochs[1], None, _auc_minus_error)
         return [replace(first, improved=self._remember), replace(second, begin=self._begin_calibration)]
 
@@ -289,7 +288,7 @@ class CalibratedDKT(TracerModule):
 
 
 def _auc_minus_error(figures: Figures) -> Tensor:
-    return (figures["auc"] - figures["concept_mae"]).clamp_min(0)
+    return (answer_selection(figures) - figures["concept_mae"]).clamp_min(0)
 
 
 def _share_table(module: CalibratedDKT, _: object) -> None:

@@ -202,6 +202,20 @@ def test_predict_without_goals_says_what_to_give(tmp_path: Path) -> None:
         Toy(cache_dir=str(tmp_path)).predict_dataloader()
 
 
+def test_an_unseen_learner_goes_by_one_name_in_every_file(tmp_path: Path) -> None:
+    (tmp_path / "goals.csv").write_text("learner,targets\n7,a\n8.0,b\n")
+    (tmp_path / "histories.csv").write_text("learner,concept,correct,item\n7.0,c,1,3.0\n8,d,0,99\n")
+    data = Toy(
+        cache_dir=str(tmp_path),
+        predict_goals=str(tmp_path / "goals.csv"),
+        predict_histories=str(tmp_path / "histories.csv"),
+    )
+    (request,) = unseen_requests(data)
+    assert data.predict_learners == ["7", "8"]
+    assert request.history.lengths.tolist() == [1, 1]
+    assert request.history.item.flatten().tolist() == [3, -1]
+
+
 def test_unseen_learners_come_in_the_order_of_their_goals(tmp_path: Path) -> None:
     (tmp_path / "goals.csv").write_text("learner,targets\nzoe,a;b\nyan,d\nxi,c\n")
     (tmp_path / "histories.csv").write_text("learner,concept,correct\nzoe,c,1\nzoe,a_d,0\n")
@@ -240,6 +254,37 @@ def test_logs_hold_narrow_columns(tmp_path: Path) -> None:
     log: Interactions = Toy(cache_dir=str(tmp_path)).interactions("train")
     assert log.item.dtype == log.concept.dtype == torch.int32
     assert log.correct.dtype == torch.uint8
+
+
+class Strange(Toy):
+    """Learners of whom each has a question and a concept of his own, and two questions that all have."""
+
+    def read(self) -> AnswerTable:
+        learner = np.repeat(np.arange(10), 4)
+        item = np.array([number for one in range(10) for number in (10, 11, one, 10)], np.int32)
+        concept = np.array([number for one in range(10) for number in (11, 10, one, 10)], np.int32)
+        names = [str(one) for one in range(12)]
+        correct = np.ones(40, np.uint8)
+        return build_table(learner, names[:10], item, names, concept[:, None], names, names, correct)
+
+
+def test_what_training_learners_never_met_is_unseen_and_counted(tmp_path: Path) -> None:
+    data = Strange(version=7, cache_dir=str(tmp_path))
+    train = set(data.interactions("train").learner.tolist())
+    held_out = [data.interactions(split) for split in SPLITS[1:]]
+    for log in held_out:
+        assert log.item.view(-1, 4).tolist() == [[10, 11, -1, 10]] * log.num_learners
+        assert set(log.concept.view(-1, 4)[:, 2].tolist()) == set(log.learner.tolist())
+    assert (data.interactions("train").item >= 0).all()
+    assert data.card().counts == {
+        "val: answers on an item unseen in training": 1,
+        "val: answers on a concept unseen in training": 1,
+        "test: answers on an item unseen in training": 2,
+        "test: answers on a concept unseen in training": 2,
+    }
+    for item in range(10):  # an unseen question has no concept, and the first answer in the log tells of the others
+        assert data.item_concepts[item].item() == (item if item in train else -1)
+    assert data.item_concepts[10:].flatten().tolist() == [11, 10]
 
 
 def test_the_concepts_of_an_item_are_those_of_its_answers() -> None:

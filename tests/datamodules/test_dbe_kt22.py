@@ -49,6 +49,17 @@ def test_answers_and_texts(tmp_path: Path) -> None:
     assert table.counts["dropped: exact duplicate"] == 1
 
 
+def test_rows_that_differ_in_the_answer_are_no_duplicates(tmp_path: Path) -> None:
+    log = (
+        FILES["Transaction.csv"]
+        .replace("9,2,30,2019-03-02 00:04:00,2019-03-02 00:05:00,f", "9,2,30,2019-03-02 00:04:00,,t")
+        .replace("talse", "true")
+    )
+    table = read(write(tmp_path, Transaction=log))._loaded()
+    assert table.log.correct.tolist() == [1, 0, 1, 1]
+    assert table.counts["dropped: exact duplicate"] == 0
+
+
 def test_test_root_needs_the_transactions_only(tmp_path: Path) -> None:
     write(tmp_path)
     there = tmp_path / "there"

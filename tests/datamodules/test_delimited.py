@@ -76,10 +76,11 @@ def test_pieces_know_their_rows(tmp_path: Path) -> None:
 def test_dates_and_numbers_to_sort_by(tmp_path: Path) -> None:
     path = file(tmp_path, b"a,b,c\n2019-03-02 00:00:01,1.5,3\n2019-03-02T00:00:00.5+00:00,-2,4\n")
     columns = read_columns(path, ("a", "b", "c"))
-    dates, are_dates = columns.moments("a")
+    found = columns.moments("a")
+    dates, are_dates = found.values, found.dates
     assert are_dates
     assert (dates[0] - dates[1]) == 500_000
-    assert columns.moments("b")[0].tolist() == [1.5, -2]
-    assert columns.moments("c")[0].dtype == np.int64
+    assert columns.moments("b").values.tolist() == [1.5, -2]
+    assert columns.moments("c").values.dtype == np.int64
     with pytest.raises(DataError, match=r"row 3, column 'a': expected a number, or a date .*'soon'"):
         read_columns(file(tmp_path, b"a\n2019-03-02\nsoon\n"), ("a",)).moments("a")

@@ -69,6 +69,66 @@ def test_answers_come_in_order_of_microseconds(tmp_path: Path, encoding: str) ->
     assert table.counts["dropped: exact duplicate"] == 1
 
 
+def test_rows_that_differ_in_what_was_done_are_no_duplicates(tmp_path: Path) -> None:
+    moment = 1420714810324480
+    answers = [("add", "true"), ("take", "true"), ("add", "false"), ("add", "true"), ("take", "true"), ("add", "false")]
+    table = read(write(tmp_path, [row(1, exercise, moment, correct) for exercise, correct in answers]))._loaded()
+    assert table.log.correct.tolist() == [1, 1, 0]
+    assert table.log.concept.squeeze(1).tolist() == [0, 3, 0]
+    assert table.counts["dropped: exact duplicate"] == 3
+
+
+SECOND = (
+    "timestamp_TW,uuid,ucid,upid,problem_number,exercise_problem_repeat_session,is_correct,total_sec_taken,"
+    "total_attempt_cnt,used_hint_cnt,is_hint_used,is_downgrade,is_upgrade,level\n"
+)
+CONTENTS = (
+    "ucid,content_pretty_name,content_kind,difficulty,subject,learning_stage,level1_id,level2_id,level3_id,level4_id\n"
+    "e1=,加法,Exercise,easy,math,elementary,a,b,t1,d\ne2=,加法,Exercise,easy,math,elementary,a,b,,d\n"
+)
+
+
+def write_second(folder: Path) -> Path:
+    rows = [
+        ("00:15:00", "u/2=", "e2=", "p3=", "true", "false"),
+        ("00:00:00", "u/2=", "e1=", "p1=", "true", "true"),
+        ("00:15:00", "u/2=", "e1=", "p1=", "false", "false"),
+        ("00:15:00", "u/2=", "e1=", "p1=", "false", "false"),
+        ("00:00:00", "u+1=", "e3=", "p9=", "true", "false"),
+    ]
+    lines = [f"2018-09-01 {time} UTC,{u},{e},{p},1,1,{right},9,1,0,{hint},,,0" for time, u, e, p, right, hint in rows]
+    (folder / "Log_Problem.csv").write_text(SECOND + "\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "Info_Content.csv").write_text(CONTENTS, encoding="utf-8")
+    return folder
+
+
+def test_the_second_release_is_read_in_its_coarse_time(tmp_path: Path) -> None:
+    data = read(write_second(tmp_path))
+    table = data._loaded()
+    assert data.concept_names == ["加法 (e1=)", "加法 (e2=)", "e3="]
+    assert table.learners == ["u+1=", "u/2="]
+    assert table.items == ["p1=", "p3=", "p9="]
+    assert table.log.concept.squeeze(1).tolist() == [2, 0, 1, 0, 0]
+    assert table.log.correct.tolist() == [1, 0, 1, 0, 0]
+    assert table.log.time is not None
+    assert table.log.time[1:3].tolist() == [1535760000000, 1535760900000]
+    assert table.counts["equal time: rows kept in file order"] == 2
+    assert table.counts["right, but with a hint"] == 1
+    assert data.prerequisites is None
+    assert read(tmp_path, hints_are_wrong=False)._loaded().log.correct.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_topics_of_the_second_release_and_its_log_alone(tmp_path: Path) -> None:
+    write_second(tmp_path)
+    data = read(tmp_path, concept="topic")
+    assert (data.concept_names, data._loaded().counts["dropped: exercise without a topic"]) == (["t1"], 2)
+    log = (tmp_path / "Log_Problem.csv").rename(tmp_path / "mine.csv")
+    assert Junyi(str(log), cache_dir=str(tmp_path / "c"), min_answers=1).num_concepts == 3
+    (tmp_path / "Info_Content.csv").unlink()
+    with pytest.raises(MissingFileError, match=r"Info_Content\.csv"):
+        Junyi(str(log), cache_dir=str(tmp_path / "c"))
+
+
 def test_hints_may_be_left_alone(tmp_path: Path) -> None:
     table = read(write(tmp_path, ROWS), hints_are_wrong=False)._loaded()
     assert table.log.correct.tolist() == [1, 1, 0, 1, 1]

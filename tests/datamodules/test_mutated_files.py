@@ -1,4 +1,4 @@
-"""Three hundred damaged files: each gives a right table or a clear error, and leaves nothing half-written."""
+"""A thousand damaged files: each gives a right table or one clear error, and leaves nothing half-written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import gzip
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +20,9 @@ from lpr_lightning.datamodules.interactions_csv import InteractionsCSV
 from lpr_lightning.datamodules.junyi import Junyi
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.xes3g5m import XES3G5M
-from lpr_lightning.errors import LPRError
+from lpr_lightning.errors import DataError, LPRError, MissingFileError
 
-ROUNDS = 60
+ROUNDS = 125
 Files = dict[str, str]
 Reader = Callable[..., LearnerDataModule]
 
@@ -69,20 +71,93 @@ def xes() -> Files:
     }
 
 
+def junyi_2019() -> Files:
+    rows = [
+        f"2018-09-01 0{n // 10}:15:00 UTC,u{n % 4}+/=,e{n % 3}=,p{n % 5}=,1,1,"
+        + f"{'true' if n % 2 else 'false'},9,1,0,false"
+        for n in range(40)
+    ]
+    header = (
+        "timestamp_TW,uuid,ucid,upid,problem_number,exercise_problem_repeat_session,is_correct,total_sec_taken,"
+        "total_attempt_cnt,used_hint_cnt,is_hint_used"
+    )
+    return {
+        "Log_Problem.csv": "\n".join([header, *rows, ""]),
+        "Info_Content.csv": "ucid,content_pretty_name,level3_id\ne0=,加,t\ne1=,減,t\ne2=,乘,\n",
+    }
+
+
+def marked() -> Files:
+    """Return a log as other countries and systems write it."""
+    words = ("correct", "hint", "incorrect", "skipped", "0.7")
+    rows = [
+        f"{n % 4}.0\t{1 + n % 12}/{1 + n % 28}/2011 {n % 12}:05 PM\tq{n % 7}\t[{n % 3}, {3 + n % 2}]\t{words[n % 5]}"
+        + '\t"so'
+        for n in range(40)
+    ]
+    return {"interactions.csv": "\n".join(["learner\torder\titem\tconcept\tcorrect\tnote", *rows, ""])}
+
+
+def three_lines() -> Files:
+    learners = [
+        f"{n}\n{','.join(str(k % 5) for k in range(n))}\n{','.join(str(k % 2) for k in range(n))}," for n in range(3, 9)
+    ]
+    return {"interactions.csv": "\n".join([*learners, ""])}
+
+
+def learner_folder() -> Files:
+    header = "timestamp,solving_id,question_id,user_answer,elapsed_time"
+    files = {
+        f"u{learner}.csv": "\n".join(
+            [header, *(f"{1_500_000 + n},{n},q{n % 4},{'abcd'[n % 4]},{n}000" for n in range(12)), ""]
+        )
+        for learner in range(3)
+    }
+    questions = (
+        "question_id,bundle_id,correct_answer,part,tags\nq0,b0,a,1,1;2\nq1,b0,a,1,2\nq2,b1,c,2,-1\nq3,b2,d,3,3\n"
+    )
+    return {"questions.csv": questions, **files}
+
+
+MARKED: dict[str, Any] = {"separator": "\\t", "quoting": False, "right": ["correct"], "wrong": ["incorrect", "hint"]}
+FOLDER: dict[str, Any] = {
+    "learner": None,
+    "learner_files": "u*.csv*",
+    "order": "timestamp",
+    "item": "question_id",
+    "concept": "tags",
+}
+ANSWERS: dict[str, Any] = {
+    "correct": "user_answer",
+    "answer_key": "correct_answer",
+    "questions": "questions.csv",
+    "missing": ["-1", "NA"],
+}
+
 READERS: dict[str, tuple[Reader, Callable[[], Files]]] = {
     "assist09": (ASSIST09, assist09),
     "interactions": (InteractionsCSV, interactions),
+    "marked": (partial(InteractionsCSV, **MARKED, no_answer="skipped", partial_credit="drop"), marked),
+    "three_lines": (partial(InteractionsCSV, layout="three_lines"), three_lines),
+    "learner_folder": (partial(InteractionsCSV, **FOLDER, **ANSWERS, concept_separator=";"), learner_folder),
     "junyi": (Junyi, junyi),
+    "junyi_2019": (Junyi, junyi_2019),
     "dbe": (DBEKT22, dbe),
     "xes": (XES3G5M, xes),
 }
+
+
+def separator(text: str) -> str:
+    """Return what separates the columns of a file."""
+    return "\t" if "\t" in text.partition("\n")[0] else ","
 
 
 def cell(draw: random.Random, text: str) -> str:
     """Put something else into one cell."""
     lines = text.split("\n")
     at = draw.randrange(len(lines))
-    cells = lines[at].split(",")
+    mark = separator(text)
+    cells = lines[at].split(mark)
     odd = [
         "",
         "NA",
@@ -101,9 +176,11 @@ def cell(draw: random.Random, text: str) -> str:
         "-0",
         "ß",
         "\t",
+        "[1",
+        "31/12/2011",
     ]
     cells[draw.randrange(len(cells))] = draw.choice(odd)
-    lines[at] = ",".join(cells)
+    lines[at] = mark.join(cells)
     return "\n".join(lines)
 
 
@@ -111,20 +188,22 @@ def ragged(draw: random.Random, text: str) -> str:
     """Add or take cells of one row."""
     lines = text.split("\n")
     at = draw.randrange(len(lines))
-    lines[at] = lines[at] + ",1" if draw.random() < 0.5 else lines[at].rpartition(",")[0]
+    mark = separator(text)
+    lines[at] = lines[at] + mark + "1" if draw.random() < 0.5 else lines[at].rpartition(mark)[0]
     return "\n".join(lines)
 
 
 def header(draw: random.Random, text: str) -> str:
     """Rename, repeat or leave out a column name, or the header."""
     first, _, rest = text.partition("\n")
-    names = first.split(",")
+    mark = separator(text)
+    names = first.split(mark)
     at = draw.randrange(len(names))
     kind = draw.randrange(4)
     if kind == 0:
         return rest
     names[at] = ["", names[at] + "s", names[at - 1], f' "{names[at]}" '][kind]
-    return ",".join(names) + "\n" + rest
+    return mark.join(names) + "\n" + rest
 
 
 def lines(draw: random.Random, text: str) -> str:
@@ -188,6 +267,17 @@ def check(table: AnswerTable, timed: bool = True) -> None:
         assert bool((log.time.diff()[learner.diff() == 0] >= 0).all())
 
 
+def check_error(error: LPRError, folder: Path) -> None:
+    """What any error fulfils: it names the file, and the row by a number where it names a column."""
+    assert isinstance(error, DataError | MissingFileError)
+    if isinstance(error, DataError):
+        assert Path(error.file).is_relative_to(folder)
+        assert error.row is None or error.row >= 1
+        assert error.column is None or error.row is not None
+    else:
+        assert Path(error.folder) == folder
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_file_is_read_right_or_refused(tmp_path: Path, name: str) -> None:
     reader, generate = READERS[name]
@@ -201,12 +291,17 @@ def test_a_damaged_file_is_read_right_or_refused(tmp_path: Path, name: str) -> N
             data = reader(str(folder), cache_dir=str(cache), min_answers=1)
         except LPRError as error:
             messages.append(str(error))
+            check_error(error, folder)
             left += [path for path in cache.rglob("*") if path.suffix == ".safetensors" or path.name.startswith(".")]
         else:
             check(data._loaded(), timed=name != "xes")  # a piece keeps the order of the file
-    assert 5 <= len(messages) <= ROUNDS - 5
+    assert 10 <= len(messages) <= ROUNDS - 10
     assert max(map(len, messages)) < 1500
     assert left == []
+
+
+def test_there_are_a_thousand() -> None:
+    assert ROUNDS * len(READERS) >= 1000
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -91,6 +91,30 @@ def test_pieces_and_repeats_are_put_together(tmp_path: Path, level: str) -> None
     assert data.item_texts[0] == f"问题 {table.items[0]}"
 
 
+@pytest.mark.parametrize("level", ["question", "kc"])
+def test_a_learner_in_both_files_answered_once(tmp_path: Path, level: str) -> None:
+    folder = write(tmp_path, level)
+    before = read(folder)._loaded()
+    place, end = ("question_level", "_quelevel") if level == "question" else ("kc_level", "")
+    train, test = folder / place / f"train_valid_sequences{end}.csv", folder / place / f"test{end}.csv"
+    train.write_text(train.read_text() + "".join(test.read_text().splitlines(keepends=True)[1:3]))
+    table = read(folder)._loaded()
+    assert table.log.item.tolist() == before.log.item.tolist()
+    assert table.log.correct.tolist() == before.log.correct.tolist()
+    assert table.log.lengths.tolist() == before.log.lengths.tolist()
+    twice = table.counts["rows read"] - before.counts["rows read"]
+    assert table.counts["dropped: answer of another row of the same learner"] == twice > 0
+
+
+def test_without_times_whole_rows_tell(tmp_path: Path) -> None:
+    file = tmp_path / "test.csv"
+    rows = ['7,"1,2,1","3,4,3","0,1,0"', '7,"1,2,1","3,4,3","0,1,0"', '7,"1,2","3,4","0,1"', '7,"1,2","3,4","0,1"']
+    file.write_text("\n".join(["uid,questions,concepts,responses", *rows]) + "\n")
+    table = read(tmp_path, file)._loaded()
+    assert table.log.correct.tolist() == [0, 1, 0, 0, 1, 0, 1]
+    assert table.counts["dropped: answer of another row of the same learner"] == 3
+
+
 def test_context_is_left_out_and_names_are_not_needed(tmp_path: Path) -> None:
     folder = write(tmp_path, "question", names=False)
     file = folder / "question_level" / "test_quelevel.csv"

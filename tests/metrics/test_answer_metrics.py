@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.metrics import AnswerMetrics
+from lpr_lightning.metrics import AnswerMetrics, answer_selection
 
 
 def example(seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,19 +65,20 @@ def test_processes_are_merged() -> None:
 
 
 @pytest.mark.parametrize("answer", [0.0, 1.0])
-def test_answers_of_one_class_give_half(answer: float) -> None:
+def test_answers_of_one_class_have_no_auc(answer: float) -> None:
     metric = AnswerMetrics()
     metric.update(torch.tensor([0.2, 0.9]), torch.full((2,), answer))
     got = metric.compute()
-    assert got["auc"] == 0.5
-    assert all(value.isfinite() for value in got.values())
+    assert {name for name, value in got.items() if value.isnan()} == {"auc"}
+    assert answer_selection(got) == 1 - got["brier"]
 
 
 def test_no_answers_give_defined_values() -> None:
     metric = AnswerMetrics()
     metric.update(torch.rand(2, 2), torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.bool))
-    assert {key: float(value) for key, value in metric.compute().items()} == {
-        "auc": 0.5,
+    figures = {key: float(value) for key, value in metric.compute().items()}
+    assert math.isnan(figures.pop("auc"))
+    assert figures == {
         "accuracy": 0.0,
         "ece": 0.0,
         "brier": 0.0,
@@ -100,6 +103,7 @@ def test_predictions_that_are_not_finite_have_no_figures(wrong: float) -> None:
     one_class = AnswerMetrics()
     one_class.update(torch.tensor([wrong, 0.5]), torch.ones(2))
     assert all(value.isnan() for value in one_class.compute().values())
+    assert answer_selection(one_class.compute()).isnan()
 
 
 def test_each_step_matches_pairs_over_batches_and_processes() -> None:
@@ -115,8 +119,9 @@ def test_each_step_matches_pairs_over_batches_and_processes() -> None:
         assert value == pytest.approx(slow_metrics(*rows)["auc"], abs=1e-6)
 
 
-def test_a_step_with_answers_of_one_class_gives_half() -> None:
+def test_a_step_with_answers_of_one_class_has_no_auc() -> None:
     metric = AnswerMetrics(by_step=True)
     metric.update(torch.tensor([[0.9, 0.1], [0.2, 0.3]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
     figures = metric.compute()
-    assert [float(figures[f"auc_step_{step}"]) for step in (1, 2)] == [1.0, 0.5]
+    assert float(figures["auc_step_1"]) == 1.0
+    assert figures["auc_step_2"].isnan()
