@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.hparams import ORIGIN, class_path
+from lpr_lightning.hparams import ORIGIN, PlainLoading, class_path
 from lpr_lightning.protocols import LearnerData
 from lpr_lightning.types import TensorData
 
@@ -65,7 +65,7 @@ class Stage:
             raise SettingError("select", None, "a function of the figures", "patience waits for it to grow")
 
 
-class Staged(LightningModule):
+class Staged(PlainLoading, LightningModule):
     """A LightningModule that is trained in one or several stages, which resume where they were.
 
     A subclass returns its stages from `stages()`. Which one it is, since when, its best figure and the validations

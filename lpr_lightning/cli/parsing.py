@@ -13,8 +13,9 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lpr_lightning import hparams
 from lpr_lightning.errors import LPRError, MissingFileError, SettingError
-from lpr_lightning.hparams import ALLOWED_PACKAGES, Plain
+from lpr_lightning.hparams import Plain
 
 Settings = dict[str, Plain]
 
@@ -180,8 +181,9 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message as an error of this package."""
         if denied := re.search(r"Importing '([^']+)' is not allowed", message):
-            advice = f"If you trust that package, add --allow_package {denied[1].partition('.')[0]}"
-            message = str(SettingError("class_path", denied[1], "a class of " + ", ".join(ALLOWED_PACKAGES), advice))
+            packages = ", ".join([*hparams.ALLOWED_PACKAGES, *hparams.CONFIGURABLE])
+            advice = hparams.ALLOW.format(denied[1].partition(".")[0])
+            message = str(SettingError("class_path", denied[1], f"a class of {packages}", advice))
         raise LPRError(shortened(message)) from ex
 
 

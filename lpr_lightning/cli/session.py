@@ -121,7 +121,9 @@ class PathCLI(LightningCLI):
         first_fits.check_tracers(self.config[self.config.subcommand].model, origin is not None)
         first_fits.check_tracers(self.config[self.config.subcommand].data, False)  # a checkpoint holds no task's tracer
         if origin is not None:
-            model = self.parsed()["model"]
+            parsed = self.parsed()
+            self.settings.check_parsed(parsed)
+            model = parsed["model"]
             final = resume.leaves(model["init_args"]) if isinstance(model, dict) else {}
             origin.check_unrecorded(final)
             written = self.settings.written.get("model")

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
+from lpr_lightning import hparams
 from lpr_lightning.cli import runs
 from lpr_lightning.cli.first_fits import describe_tracers
 from lpr_lightning.cli.parsing import CommandLine, Settings, expanded_flags, merged, read_config
 from lpr_lightning.cli.resume import Origin
 from lpr_lightning.errors import MissingFileError, SettingError, UntrainedModelError
+from lpr_lightning.hparams import Plain
 
 RUN = "LPR_RUN"
 """Environment variable by which the process that launches others gives them its decisions."""
@@ -144,7 +147,66 @@ class RunSettings:
         given = "data" in self.written or self.line.value("data", "data.class_path") is not None
         if not given and origin.data:
             recorded["data"] = {"class_path": origin.data, "init_args": origin.data_arguments}
+        check_recorded({"model": origin.model, "data": recorded.get("data"), "arguments": origin.model_arguments})
         return recorded
+
+    def check_parsed(self, parsed: Settings) -> None:
+        """Refuse a class of another package in parsed settings that the checkpoint brought, by a short name.
+
+        Raises:
+            SettingError: names the class.
+        """
+        if self.origin is None:
+            return
+        theirs = {_last(text) for text in strings([self.origin.model_arguments, self.origin.data_arguments])}
+        own = {_last(text) for text in strings(self.written)}
+        own |= {word for flag in self.line.flags for word in re.findall(r"\w+", flag)}
+        for text in strings([parsed.get("model"), parsed.get("data")]):
+            if _foreign(text) and _last(text) in theirs - own:
+                hparams.check_allowed(text)
+
+
+def check_recorded(value: Plain) -> None:
+    """Refuse settings from a checkpoint that name a class outside the packages that the user allowed.
+
+    Raises:
+        SettingError: names the class.
+
+    >>> check_recorded({"a": [{"class_path": "lpr_lightning.goals.Targets"}], "b": "torch"})
+    >>> check_recorded({"a": "torch.nn.Identity"})
+    Traceback (most recent call last):
+        ...
+    lpr_lightning.errors.SettingError: class_path='torch.nn.Identity' cannot be used: expected a class of an allowed ...
+    """
+    if isinstance(value, dict) and "class_path" in value:
+        hparams.check_allowed(value["class_path"])
+    if isinstance(value, str) and _foreign(value):
+        hparams.check_allowed(value)
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_recorded(one)
+
+
+def strings(value: Plain) -> Iterator[str]:
+    """Yield every text in settings.
+
+    >>> list(strings({"a": ["b", 1], "c": {"d": "e"}}))
+    ['b', 'e']
+    """
+    if isinstance(value, str):
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(one)
+
+
+def _foreign(text: str) -> bool:
+    """Return whether a text is the path of something in a package that configurations alone may name."""
+    package = text.partition(".")[0]
+    dotted = re.fullmatch(r"\w+(\.\w+)+", text) is not None
+    return dotted and package in hparams.CONFIGURABLE and package not in hparams.ALLOWED_PACKAGES
+
+
+def _last(text: str) -> str:
+    return text.rpartition(".")[2]
 
 
 def _stem(path: Path) -> str:
