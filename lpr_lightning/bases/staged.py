@@ -106,6 +106,10 @@ class Staged(PlainLoading, LightningModule):
         """Name of the present stage, for the progress bar."""
         return self.stage.name
 
+    def check_stages(self, max_epochs: int | None) -> None:
+        """Refuse a number of epochs within which a stage can never begin, or never end."""
+        _spans(self.stages(), max_epochs)
+
     def on_fit_start(self) -> None:
         """Check that every stage can begin; print the table of stages."""
         self._stages = self.stages()

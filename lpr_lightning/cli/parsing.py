@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ Settings = dict[str, Plain]
 CONFIGS, CHECKPOINT = (".yaml", ".yml"), ".ckpt"
 TRACER = "tracer"
 """The argument, at any depth of a model's or a task's, that may be the path of a checkpoint or a configuration."""
-_NESTED = ("--model", "--trainer", "--data.task", "--data.further_tasks", "--data.world")
 _NOISE = re.compile(
     r"^\s*(- )?(Does not validate against any|Subtypes:|Errors:|Given value|Expected a path but"
     r"|Expected a <class 'NoneType'>)"
@@ -145,34 +143,6 @@ def merged(layers: list[Settings]) -> Settings:
             below = result.get(key)
             result[key] = merged([below, value]) if isinstance(below, dict) and isinstance(value, dict) else value
     return result
-
-
-def expanded_flags(flags: list[str], short_names: Mapping[str, str]) -> list[str]:
-    """Return flags with short class names written in full where a nested object is set.
-
-    >>> expanded_flags(["--model.simulator", "KES", "--data.root=KES"], {"KES": "lpr_lightning.KES"})
-    ['--model.simulator', 'lpr_lightning.KES', '--data.root=KES']
-    """
-    result: list[str] = []
-    for flag in flags:
-        name, equals, value = flag.partition("=")
-        before = result[-1] if result else ""
-        if equals and name.startswith(_NESTED):
-            flag = f"{name}={_named(value, short_names)}"
-        elif not equals and before.startswith(_NESTED) and "=" not in before:
-            flag = _named(flag, short_names)
-        result.append(flag)
-    return result
-
-
-def _named(value: str, short_names: Mapping[str, str]) -> str:
-    """Return a flag's value with class names in full, also those inside of `[{class_path: …}]`."""
-    if "class_path" not in value:
-        return short_names.get(value, value)
-    try:
-        return json.dumps(in_full(yaml.safe_load(value), short_names))
-    except yaml.YAMLError:
-        return value
 
 
 class Parser(LightningArgumentParser):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
-import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, runtime_checkable
@@ -29,44 +26,12 @@ from lpr_lightning.protocols import Connected, LearnerData
 
 Built = TypeVar("Built")
 
-PACKAGES = (
-    "bases",
-    "callbacks",
-    "datamodules",
-    "goals",
-    "models",
-    "nets",
-    "objectives",
-    "policies",
-    "simulators",
-    "tasks",
-)
-"""The packages of lpr_lightning whose public classes have short names."""
-
 _KINDS = (
     *(nn.Module, Optimizer, LRScheduler),
     *(LightningDataModule, Trainer, Callback, Logger, Profiler),
     *(Accelerator, Strategy, Precision, CheckpointIO, ClusterEnvironment, LayerSync),
 )
 """What a configuration may build of `hparams.CONFIGURABLE`: other classes of theirs start processes."""
-
-
-def short_names() -> dict[str, str]:
-    """Import every package and return the full path of each of their public classes by its name.
-
-    A name of several classes is none's.
-    """
-    paths: dict[str, str] = {}
-    several: set[str] = set()
-    for name in PACKAGES:
-        package = importlib.import_module(f"lpr_lightning.{name}")
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            module = importlib.import_module(found.name)
-            for cls_name, cls in inspect.getmembers(module, inspect.isclass):
-                if cls.__module__ == module.__name__ and not cls_name.startswith("_"):
-                    several |= {cls_name} & paths.keys()
-                    paths[cls_name] = hparams.class_path(cls)
-    return {name: path for name, path in paths.items() if name not in several}
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lpr_lightning import hparams
 from lpr_lightning.cli import runs
 from lpr_lightning.cli.first_fits import describe_tracers
-from lpr_lightning.cli.parsing import CommandLine, Settings, expanded_flags, merged, read_config
+from lpr_lightning.cli.parsing import CommandLine, Settings, merged, read_config
 from lpr_lightning.cli.resume import Origin
 from lpr_lightning.errors import MissingFileError, SettingError, UntrainedModelError
 from lpr_lightning.hparams import Plain
@@ -76,6 +78,9 @@ class RunSettings:
         self.line, self.subcommand, self.short_names = line, line.subcommand, short_names
         self.layers = [read_config(name, short_names) for name in line.configs] if layers is None else layers
         self.written = merged(self.layers)
+        self._claimed: Path | None = None
+        if layers is None:
+            self._check_order()
         known = decisions or Decisions.received()
         self.decisions = known or Decisions()
         if known is None and (found := self._find_checkpoint()):
@@ -93,7 +98,7 @@ class RunSettings:
             self.layers.append(self._recorded(self.origin))
         overlays = [f"--config={json.dumps(layer)}" for layer in self.layers]
         place = [f"--ckpt_path={self.checkpoint}"] if self.checkpoint else []
-        self.arguments = [self.subcommand, *overlays, *expanded_flags(line.flags, short_names), *place]
+        self.arguments = [self.subcommand, *overlays, *line.flags, *place]
 
     def folder(self, model: str) -> Path:
         """Return the run folder, the same for every process of the run; a resumed fit stays in its folder."""
@@ -104,8 +109,41 @@ class RunSettings:
             if self.subcommand == "fit" and before is not None and same:
                 self.decisions.folder = str(before)
             else:
-                self.decisions.folder = str(runs.claim(home, reserve=vars(rank_zero_only).get("rank", 0) == 0))
+                reserve = vars(rank_zero_only).get("rank", 0) == 0
+                self.decisions.folder = str(runs.claim(home, reserve))
+                self._claimed = Path(self.decisions.folder) if reserve else None
         return Path(self.decisions.folder)
+
+    def forget_folder(self) -> None:
+        """Remove the run folder, if this run made it and has written neither a checkpoint nor a figure into it."""
+        folder = self._claimed
+        if folder is None or not folder.is_dir():
+            return
+        figures = [path for path in folder.rglob("metrics.*") if path.stat().st_size]
+        if not figures and not any(folder.rglob("*.ckpt")):
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in (folder.parent, folder.parent.parent):
+                with suppress(OSError):  # it holds other runs
+                    parent.rmdir()
+
+    def _check_order(self) -> None:
+        """Refuse a method's own file that is laid over an overlay and undoes what the overlay says.
+
+        Raises:
+            SettingError: names both files, and one setting.
+        """
+        own = [number for number, layer in enumerate(self.layers) if _has_class(layer.get("model"))]
+        if not own:
+            return
+        method = self.line.configs[own[0]]
+        after = _leaves(self.layers[own[0]])
+        for name, layer in zip(self.line.configs[: own[0]], self.layers):
+            before = _leaves(layer)
+            for key in before.keys() & after.keys():
+                if before[key] != after[key]:
+                    allowed = "a method's own file first, then what is laid over it"
+                    advice = f"{method} undoes {key} of {name}; give --config {method} --config {name}"
+                    raise SettingError("config", name, allowed, advice)
 
     def name(self, model: str | None = None) -> str:
         """Return the run's name: that of the first configuration with a model, else of the checkpoint or the model."""
@@ -164,6 +202,19 @@ class RunSettings:
         for text in strings([parsed.get("model"), parsed.get("data")]):
             if _foreign(text) and _last(text) in theirs - own:
                 hparams.check_allowed(text)
+
+
+def _has_class(model: Plain) -> bool:
+    return isinstance(model, str) or (isinstance(model, dict) and "class_path" in model)
+
+
+def _leaves(value: Plain, prefix: str = "") -> dict[str, Plain]:
+    """Return settings by dotted name; lists are leaves."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        name: one for key, inner in value.items() for name, one in _leaves(inner, f"{prefix}.{key}".lstrip(".")).items()
+    }
 
 
 def check_recorded(value: Plain) -> None:

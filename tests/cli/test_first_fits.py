@@ -190,6 +190,36 @@ def test_a_tracer_that_cannot_be_fitted_is_one_error(
     assert fits() == 0
 
 
+def test_bad_settings_are_refused_before_a_tracer_is_fitted(
+    with_tracer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", with_tracer, "--model.part.scale=-1"])
+    assert "scale=-1.0 cannot be used" in capsys.readouterr().err
+    assert fits() == 0
+    assert not Path("logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "problem"), [("--model.under_way=2", "under_way"), ("--trainer.max_epochs=1", "'IB-GRPO' never begins")]
+)
+def test_settings_of_a_policy_are_refused_before_its_tracers_are_fitted(
+    flag: str, problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LPR_CACHE", str(tmp_path / "cache"))
+    Path("tracer").mkdir()
+    model = "model: {class_path: DKT, init_args: {embedding_size: 4, hidden_size: 4}}\ntrainer: {max_epochs: 1}\n"
+    Path("tracer/dkt.yaml").write_text(model)
+    Path("ahead.yaml").write_text(AHEAD)
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", "ahead.yaml", flag])
+    error = capsys.readouterr().err.splitlines()
+    assert problem in error[-1]
+    assert not (cache_root() / "fits").exists()
+    assert not Path("logs").exists()
+
+
 def test_a_tracer_may_need_a_tracer(with_tracer: str) -> None:
     Path("configs/tracer/inner.yaml").write_text(TRACER, encoding="utf-8")
     settings = yaml.safe_load(Path(with_tracer).read_text())
