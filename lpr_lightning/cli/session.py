@@ -68,14 +68,15 @@ def _fewer_remarks() -> Iterator[None]:
     """Leave out remarks that nobody can act on."""
 
     said: set[str] = set()
+    others = tuple(f"[rank: {number}" for number in range(1, 10))
 
     def wanted(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        again = message.startswith("Seed set to") and message in said
+        again = "Seed set to" in message and (message in said or message.startswith(others))
         said.add(message)
         return not again and not any(word in message for word in ("litlogger", "litmodels"))
 
-    logs = [logging.getLogger(f"lightning.{name}.utilities.rank_zero") for name in ("pytorch", "fabric")]
+    logs = [logging.getLogger(f"lightning.{name}") for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed")]
     for log in logs:
         log.addFilter(wanted)
     try:

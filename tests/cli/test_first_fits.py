@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import logging
 import sys
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def contents(path: Path) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         weights: dict[str, torch.Tensor] = load_module(path).state_dict()
     arguments: dict[str, float] = torch.load(path, weights_only=True)["hyper_parameters"]
     return arguments, weights
+
+
+def test_the_seed_is_said_once(with_tracer: str) -> None:
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("lightning.fabric.utilities.seed")
+    log.addHandler(handler)
+    try:
+        run(["fit", "--config", with_tracer, "--trainer.fast_dev_run=1"])
+    finally:
+        log.removeHandler(handler)
+    assert said.count("Seed set to 0") == 1
 
 
 def test_it_is_fitted_once_for_the_same_settings(

@@ -163,11 +163,6 @@ def test_an_interruption_of_the_start_is_one_line(
     assert [path.name for path in Path("logs/tiny").iterdir()] == ["version_0"]
 
 
-def test_the_seed_is_said_once(tiny: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-    main(["fit", "--config", tiny, "--trainer.fast_dev_run=1"])
-    assert (capfd.readouterr().err + caplog.text).count("Seed set to 0") <= 1
-
-
 def test_threads_must_be_a_number(
     tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
