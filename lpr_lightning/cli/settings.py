@@ -12,8 +12,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from lpr_lightning import hparams
@@ -88,6 +89,8 @@ class RunSettings:
         path = self.decisions.checkpoint if layers is None else None  # a first fit starts from nothing
         self.checkpoint = Path(path) if path else None
         self.origin = Origin.read(self.checkpoint) if self.checkpoint else None
+        if self.checkpoint:
+            check_paths(self.checkpoint)
         informing = _INFORMATION & {flag.partition("=")[0] for flag in line.flags}
         untrained = "--allow_untrained" in line.flags or bool(self.written.get("allow_untrained"))
         if self.subcommand != "fit" and self.checkpoint is None and not untrained and not informing:
@@ -235,6 +238,28 @@ def check_recorded(value: Plain) -> None:
         hparams.check_allowed(value)
     for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         check_recorded(one)
+
+
+def check_paths(checkpoint: Path) -> None:
+    """Refuse a checkpoint that would have a resumed fit remove files outside of its own folder.
+
+    `ModelCheckpoint` removes, with all that is in it, what its saved state says it wrote.
+
+    Raises:
+        SettingError: names the path.
+    """
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    states = content.get("callbacks", {})
+    for state in states.values() if isinstance(states, dict) else ():
+        if not isinstance(state, dict):
+            continue
+        saved = [state.get("kth_best_model_path"), state.get("last_model_path"), *(state.get("best_k_models") or ())]
+        folder = str(state.get("dirpath") or "")
+        for path in filter(None, map(str, filter(None, saved))):
+            elsewhere = "://" in path and not path.startswith(folder)
+            if elsewhere or ".." in PurePath(path).parts:
+                allowed = "a checkpoint whose files lie in its own folder"
+                raise SettingError("ckpt_path", str(checkpoint), allowed, f"It would remove {path}")
 
 
 def strings(value: Plain) -> Iterator[str]:

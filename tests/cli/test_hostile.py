@@ -246,6 +246,30 @@ def test_the_class_of_data_in_a_checkpoint_is_looked_at_too(capsys: pytest.Captu
     assert "--allow_package lightning" in refused(["test", "--ckpt_path=stranger.ckpt"], capsys)
 
 
+@pytest.mark.parametrize("path", ["FOLDER/../../../../../kept", "local://KEPT", "file://KEPT"])
+def test_a_resumed_fit_removes_nothing_that_a_checkpoint_names(
+    path: str, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    main(["fit", "--config", tiny, "--trainer.max_epochs=1"])
+    checkpoint = next(tmp_path.rglob("last.ckpt"))
+    content = torch.load(checkpoint, weights_only=True)
+    named = path.replace("FOLDER", str(checkpoint.parent)).replace("KEPT", str(kept))
+    for state in content["callbacks"].values():
+        if "dirpath" in state:
+            state |= {
+                "kth_best_model_path": named,
+                "last_model_path": named,
+                "best_k_models": {named: torch.tensor(9.0)},
+            }
+    torch.save(content, checkpoint)
+    error = refused(["fit", "--config", tiny, "--ckpt_path=last", "--trainer.max_epochs=3"], capsys)
+    assert f"It would remove {named}" in error
+    assert (kept / "file").is_file()
+
+
 # --------------------------------------------------------------------------------------------- class paths
 
 
