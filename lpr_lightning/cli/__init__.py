@@ -69,7 +69,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         if arguments[0] not in SUBCOMMANDS:
             raise LPRError(f"{arguments[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
-        if arguments[1:] in (["-h"], ["--help"]):
+        if not {"-h", "--help"}.isdisjoint(arguments[1:]):
             from lpr_lightning.cli.help import subcommand_help
 
             sys.stdout.write(subcommand_help(arguments[0], OPTIONS))

@@ -194,7 +194,7 @@ def test_help_of_a_subcommand_lists_every_option(
     assert all(option in text for option in (*options, "--allow_package", "--ckpt_path", "--data.world"))
     (file,) = (tmp_path / "help").iterdir()
     file.write_text("kept")
-    main(["fit", word])
+    main(["fit", "--config=any.yaml", word])
     assert capsys.readouterr().out == "kept"
     monkeypatch.setattr("lpr_lightning.__version__", "0.0.0")
     main(["fit", word])
