@@ -23,7 +23,7 @@ from lpr_lightning.datamodules.store import StoredTable, Vocabulary
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError, checked_or_none
-from lpr_lightning.hparams import Plain, arguments, built
+from lpr_lightning.hparams import Plain, PlainLoading, arguments, built
 from lpr_lightning.protocols import Connected, Examples, LearnerData, Simulator, Task
 from lpr_lightning.tasks.joined_requests import JoinedRequests
 from lpr_lightning.tasks.next_answers import NextAnswers
@@ -41,7 +41,7 @@ def recorded(scope: dict[str, object]) -> dict[str, Plain]:
     return arguments(own | (common if isinstance(common, dict) else {}))
 
 
-class LearnerDataModule(LightningDataModule, ABC):
+class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
     """Answer logs split by learner, cached by the hash of their source, drawn in batches by index.
 
     A subclass says what identifies its source (`source_key`) and how it is read (`read`); it sets its own options

@@ -125,6 +125,8 @@ def contents_hash(paths: Sequence[Path], memory: Path) -> str:
 
 
 def _member(archive: zipfile.ZipFile, path: Path) -> str:
+    if any(info.flag_bits & 1 for info in archive.infolist()):
+        raise DataError(path, "the archive asks for a password; unpack it yourself")
     names = [info.filename for info in archive.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
     if len(names) == 1:
         return names[0]

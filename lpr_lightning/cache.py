@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 
 def cache_root() -> Path:
     """Return the folder for everything that can be made again: `$LPR_CACHE`, else `~/.cache/lpr_lightning`."""
@@ -27,6 +24,9 @@ def fingerprint(*parts: object) -> str:
     >>> fingerprint(1) == fingerprint(2)
     False
     """
+    import torch  # here, so that the command line's help needs no torch
+    from torch import Tensor
+
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):

@@ -19,8 +19,30 @@ from lpr_lightning.errors import MissingFileError, SettingError
 from lpr_lightning.goals import HardExam, SoftExam, Targets
 from lpr_lightning.hparams import ALLOWED_PACKAGES, ORIGIN, built, built_each, load_module, plain
 from lpr_lightning.models.dkt import DKT
+from lpr_lightning.protocols import Simulator
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.types import InteractionBatch
+
+MADE: list[str] = []
+
+
+class Writer:
+    """Leaves a trace when it is made."""
+
+    def __init__(self, file: str = "", inner: Targets | None = None) -> None:
+        MADE.append(file)
+
+
+class Learners(Writer):
+    """Has the calls of a simulator, and its data only once it is made."""
+
+    num_concepts = 3
+    actions = None
+
+    def _call(self) -> None:
+        raise NotImplementedError
+
+    start = predict = respond = practise = observe = mastery = _call
 
 
 @dataclass(frozen=True)
@@ -90,6 +112,39 @@ def test_dataclasses_are_built_with_what_they_hold() -> None:
     assert again.first == 2
     assert again.second is not None
     assert again.second.exam == SoftExam()
+
+
+@pytest.mark.usefixtures("allowed")
+def test_a_class_of_another_kind_is_refused_before_an_object_is_made() -> None:
+    MADE.clear()
+    writer = {"class_path": f"{__name__}.Writer", "init_args": {"file": "a"}}
+    for value, kind in (
+        (writer, nn.Module),
+        (writer, Simulator),
+        ({"class_path": f"{__name__}.Pair", "init_args": {"second": writer}}, Pair),
+        (writer | {"init_args": {"inner": writer}}, Writer),
+        (writer | {"init_args": {"no_such": 1}}, Writer),
+    ):
+        with pytest.raises(SettingError, match="Writer"):
+            built(value, kind)
+    assert MADE == []
+    assert isinstance(built(writer | {"class_path": f"{__name__}.Learners"}, Simulator), Learners)
+    assert MADE == ["a"]
+
+
+@pytest.mark.usefixtures("allowed")
+def test_a_class_that_says_it_is_of_another_module_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Writer, "__module__", "lpr_lightning.goals.concepts")
+    with pytest.raises(SettingError, match="does not define it"):
+        built({"class_path": f"{__name__}.Writer"}, Writer)
+
+
+def test_classes_of_torch_are_for_configurations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = {"class_path": "torch.nn.modules.linear.Identity"}
+    with pytest.raises(SettingError, match=r"--allow_package torch, or in Python .*ALLOWED_PACKAGES"):
+        built(identity, nn.Module)
+    monkeypatch.setattr(hparams, "ALLOWED_PACKAGES", [*ALLOWED_PACKAGES, "torch"])
+    assert isinstance(built(identity, nn.Module), nn.Identity)
 
 
 def test_another_kind_is_refused() -> None:

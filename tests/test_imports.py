@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import lpr_lightning
+from lpr_lightning.cli import main
 
 HEAVY = ("torch", "lightning", "transformers", "pandas", "matplotlib", "numpy", "jsonargparse")
 
@@ -26,6 +27,12 @@ def test_nothing_heavy_is_imported(statement: str) -> None:
     code = f"{statement}; import sys; print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_nothing_heavy_is_imported_for_help_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LPR_CACHE", str(tmp_path))
+    main(["fit", "--help"])
+    test_nothing_heavy_is_imported("from lpr_lightning.cli import main; main(['fit', '--help'])")
 
 
 @pytest.mark.parametrize("name", lpr_lightning.__all__)

@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.hparams import ORIGIN, class_path
+from lpr_lightning.hparams import ORIGIN, PlainLoading, class_path
 from lpr_lightning.protocols import LearnerData
 from lpr_lightning.types import TensorData
 
@@ -65,7 +65,7 @@ class Stage:
             raise SettingError("select", None, "a function of the figures", "patience waits for it to grow")
 
 
-class Staged(LightningModule):
+class Staged(PlainLoading, LightningModule):
     """A LightningModule that is trained in one or several stages, which resume where they were.
 
     A subclass returns its stages from `stages()`. Which one it is, since when, its best figure and the validations
@@ -105,6 +105,10 @@ class Staged(LightningModule):
     def stage_name(self) -> str:
         """Name of the present stage, for the progress bar."""
         return self.stage.name
+
+    def check_stages(self, max_epochs: int | None) -> None:
+        """Refuse a number of epochs within which a stage can never begin, or never end."""
+        _spans(self.stages(), max_epochs)
 
     def on_fit_start(self) -> None:
         """Check that every stage can begin; print the table of stages."""

@@ -10,18 +10,7 @@ import sys
 
 from lpr_lightning.errors import LPRError
 
-HELP = """\
-usage: python -m lpr_lightning {fit,validate,test,predict} [--config FILE ...] [options]
-
-Learning-path and exercise recommendation as PyTorch Lightning modules.
-
-subcommands:
-  fit                     train, then test the best checkpoint
-  validate                measure on the validation learners
-  test                    measure on the test learners
-  predict                 write recommendations or predictions for learners
-  (each has its own --help, which lists every option of the trainer, the model and the data)
-
+OPTIONS = """\
 options of every subcommand:
   --config FILE           a yaml file; later files are laid over earlier ones, flags beat them all
   --model CLASS           a LightningModule, with --model.ARGUMENT VALUE
@@ -33,7 +22,20 @@ options of every subcommand:
   --allow_package NAME    allow class paths of this package too (repeatable; or LPR_ALLOW_PACKAGES=NAME,NAME)
   --print_config          print the whole configuration and leave
   --traceback             show where an error came from (or LPR_TRACEBACK=1)
+"""
+HELP = f"""\
+usage: python -m lpr_lightning {{fit,validate,test,predict}} [--config FILE ...] [options]
 
+Learning-path and exercise recommendation as PyTorch Lightning modules.
+
+subcommands:
+  fit                     train, then test the best checkpoint
+  validate                measure on the validation learners
+  test                    measure on the test learners
+  predict                 write recommendations or predictions for learners
+  (each has its own --help, which lists every option of the trainer, the model and the data)
+
+{OPTIONS}
   -h, --help              show this text and leave
   --version               show the version and leave
 
@@ -67,12 +69,27 @@ def main(args: list[str] | None = None) -> None:
     try:
         if arguments[0] not in SUBCOMMANDS:
             raise LPRError(f"{arguments[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
+        if not {"-h", "--help"}.isdisjoint(arguments[1:]):
+            from lpr_lightning.cli.help import subcommand_help
+
+            sys.stdout.write(subcommand_help(arguments[0], OPTIONS))
+            return
         from lpr_lightning.cli.session import run
 
         run(arguments)
     except LPRError as error:
         if traceback:
             raise
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            sys.stderr.write(f"error: {error}\n")
+        _say(error)
         raise SystemExit(2) from error
+    except KeyboardInterrupt as stop:
+        if traceback:
+            raise
+        _say("interrupted; fit goes on with --ckpt_path last where it had begun")
+        raise SystemExit(130) from stop
+
+
+def _say(error: object) -> None:
+    """Write an error in one line, once for all processes of a run."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,15 +12,15 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lpr_lightning import hparams
 from lpr_lightning.errors import LPRError, MissingFileError, SettingError
-from lpr_lightning.hparams import ALLOWED_PACKAGES, Plain
+from lpr_lightning.hparams import Plain
 
 Settings = dict[str, Plain]
 
 CONFIGS, CHECKPOINT = (".yaml", ".yml"), ".ckpt"
 TRACER = "tracer"
 """The argument, at any depth of a model's or a task's, that may be the path of a checkpoint or a configuration."""
-_NESTED = ("--model", "--trainer", "--data.task", "--data.further_tasks", "--data.world")
 _NOISE = re.compile(
     r"^\s*(- )?(Does not validate against any|Subtypes:|Errors:|Given value|Expected a path but"
     r"|Expected a <class 'NoneType'>)"
@@ -157,42 +156,15 @@ def merged(layers: list[Settings]) -> Settings:
     return result
 
 
-def expanded_flags(flags: list[str], short_names: Mapping[str, str]) -> list[str]:
-    """Return flags with short class names written in full where a nested object is set.
-
-    >>> expanded_flags(["--model.simulator", "KES", "--data.root=KES"], {"KES": "lpr_lightning.KES"})
-    ['--model.simulator', 'lpr_lightning.KES', '--data.root=KES']
-    """
-    result: list[str] = []
-    for flag in flags:
-        name, equals, value = flag.partition("=")
-        before = result[-1] if result else ""
-        if equals and name.startswith(_NESTED):
-            flag = f"{name}={_named(value, short_names)}"
-        elif not equals and before.startswith(_NESTED) and "=" not in before:
-            flag = _named(flag, short_names)
-        result.append(flag)
-    return result
-
-
-def _named(value: str, short_names: Mapping[str, str]) -> str:
-    """Return a flag's value with class names in full, also those inside of `[{class_path: …}]`."""
-    if "class_path" not in value:
-        return short_names.get(value, value)
-    try:
-        return json.dumps(in_full(yaml.safe_load(value), short_names))
-    except yaml.YAMLError:
-        return value
-
-
 class Parser(LightningArgumentParser):
     """Raises what is wrong as one error of this package, and says what to do about a package that is not allowed."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message as an error of this package."""
         if denied := re.search(r"Importing '([^']+)' is not allowed", message):
-            advice = f"If you trust that package, add --allow_package {denied[1].partition('.')[0]}"
-            message = str(SettingError("class_path", denied[1], "a class of " + ", ".join(ALLOWED_PACKAGES), advice))
+            packages = ", ".join([*hparams.ALLOWED_PACKAGES, *hparams.CONFIGURABLE])
+            advice = hparams.ALLOW.format(denied[1].partition(".")[0])
+            message = str(SettingError("class_path", denied[1], f"a class of {packages}", advice))
         raise LPRError(shortened(message)) from ex
 
 

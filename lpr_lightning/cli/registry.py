@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
-import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, runtime_checkable
 
 from jsonargparse import set_parsing_settings
+from lightning.fabric.plugins import ClusterEnvironment
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins import CheckpointIO, LayerSync, Precision
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lpr_lightning import hparams
 from lpr_lightning.bases import TracerModule
@@ -20,37 +26,12 @@ from lpr_lightning.protocols import Connected, LearnerData
 
 Built = TypeVar("Built")
 
-PACKAGES = (
-    "bases",
-    "callbacks",
-    "datamodules",
-    "goals",
-    "models",
-    "nets",
-    "objectives",
-    "policies",
-    "simulators",
-    "tasks",
+_KINDS = (
+    *(nn.Module, Optimizer, LRScheduler),
+    *(LightningDataModule, Trainer, Callback, Logger, Profiler),
+    *(Accelerator, Strategy, Precision, CheckpointIO, ClusterEnvironment, LayerSync),
 )
-"""The packages of lpr_lightning whose public classes have short names."""
-
-
-def short_names() -> dict[str, str]:
-    """Import every package and return the full path of each of their public classes by its name.
-
-    A name of several classes is none's.
-    """
-    paths: dict[str, str] = {}
-    several: set[str] = set()
-    for name in PACKAGES:
-        package = importlib.import_module(f"lpr_lightning.{name}")
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            module = importlib.import_module(found.name)
-            for cls_name, cls in inspect.getmembers(module, inspect.isclass):
-                if cls.__module__ == module.__name__ and not cls_name.startswith("_"):
-                    several |= {cls_name} & paths.keys()
-                    paths[cls_name] = hparams.class_path(cls)
-    return {name: path for name, path in paths.items() if name not in several}
+"""What a configuration may build of `hparams.CONFIGURABLE`: other classes of theirs start processes."""
 
 
 @contextmanager
@@ -68,12 +49,14 @@ def allowed(packages: list[str]) -> Iterator[None]:
             raise SettingError("allow_package", name, "the name of a top-level package, such as my_project")
     before = list(hparams.ALLOWED_PACKAGES)
     hparams.ALLOWED_PACKAGES.extend(name for name in extra if name not in before)
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=hparams.ALLOWED_PACKAGES)
+    importable = [*hparams.ALLOWED_PACKAGES, *hparams.CONFIGURABLE]
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=importable)
     try:
         yield
     finally:
         hparams.ALLOWED_PACKAGES[:] = before
-        set_parsing_settings(import_path_denylist=[name for name in extra if name not in before])
+        kept = {*before, *hparams.CONFIGURABLE}
+        set_parsing_settings(import_path_denylist=[name for name in extra if name not in kept])
 
 
 @runtime_checkable
@@ -88,6 +71,20 @@ class HasItems(Protocol):
     """Anything made for a number of items."""
 
     num_items: int
+
+
+def check_kind(cls: object) -> None:
+    """Refuse a class of another package whose base class is none that a run is made of.
+
+    Raises:
+        SettingError: says how to allow it.
+    """
+    if not isinstance(cls, type) or issubclass(cls, _KINDS):
+        return
+    package = cls.__module__.partition(".")[0]
+    if package in hparams.CONFIGURABLE and package not in hparams.ALLOWED_PACKAGES:
+        allowed = f"a module, an optimizer or a part of the trainer, where it is a class of {package}"
+        raise SettingError("class_path", hparams.class_path(cls), allowed, hparams.ALLOW.format(package))
 
 
 class _ConstructorError(BaseException):
@@ -132,11 +129,12 @@ class Builder:
     def __call__(
         self, cls: Callable[..., Built], *args: object, applied_instantiation_links: object = None, **kwargs: object
     ) -> Built:
-        """Build one object."""
+        """Build one object, of a kind that may be built."""
         for name, size in self.sizes.items():
             if name in kwargs and kwargs[name] is None:
                 kwargs[name] = size
         try:
+            check_kind(cls)
             return cls(*args, **kwargs)
         except Exception as error:
             raise _ConstructorError from error

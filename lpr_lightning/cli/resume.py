@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lpr_lightning.bases.staged import datamodule_of
 from lpr_lightning.cli.parsing import Settings
 from lpr_lightning.errors import SettingError
-from lpr_lightning.hparams import ORIGIN, UNRECORDED, Plain, class_path, plain
+from lpr_lightning.hparams import ORIGIN, UNRECORDED, Plain, class_path, plain, unreadable
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Origin:
             )
         except Exception as error:
             allowed = "a whole checkpoint of tensors and plain values"
-            raise SettingError("ckpt_path", str(path), allowed, f"{type(error).__name__}: {error}") from error
+            raise SettingError("ckpt_path", str(path), allowed, unreadable(error)) from error
 
     def check_unrecorded(self, final: Settings) -> None:
         """Refuse other classes in the `final` settings (by dotted name) where the checkpoint recorded no arguments.

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -20,8 +22,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lpr_lightning.bases import Staged
 from lpr_lightning.callbacks import ResultsTable, StageProgressBar
-from lpr_lightning.cli import first_fits, registry, resume, runs
+from lpr_lightning.cli import closest, first_fits, names, registry, resume, runs
 from lpr_lightning.cli.parsing import CONFIGS, TRACER, CommandLine, Parser, Settings, tracer_paths
 from lpr_lightning.cli.settings import RUN, RunSettings
 from lpr_lightning.datamodules.base import LearnerDataModule
@@ -35,11 +38,18 @@ def run(arguments: list[str]) -> PathCLI:
         if not threads.isdigit() or int(threads) < 1:
             raise SettingError("LPR_NUM_THREADS", threads, "a number of threads above 0")
         torch.set_num_threads(int(threads))
-    with registry.allowed(line.packages), _decisions_forgotten(), _fewer_remarks():
+    with registry.allowed(line.packages), names.understood(), _decisions_forgotten(), _fewer_remarks():
+        settings = RunSettings(line, names.short_names())
         try:
-            return PathCLI(RunSettings(line, registry.short_names()))
-        except SIGTERMException as stop:
-            raise LPRError("stopped by SIGTERM; the same command with --ckpt_path last goes on") from stop
+            return PathCLI(settings)
+        except BaseException as error:
+            settings.forget_folder()
+            if isinstance(error, SIGTERMException):
+                raise LPRError("stopped by SIGTERM; the same command with --ckpt_path last goes on") from error
+            if isinstance(error, ModuleNotFoundError):
+                missing = str(error).rstrip(".")
+                raise LPRError(f"a package is missing: {missing}. Install it, or leave out what needs it.") from error
+            raise
 
 
 @contextmanager
@@ -57,11 +67,18 @@ def _decisions_forgotten() -> Iterator[None]:
 def _fewer_remarks() -> Iterator[None]:
     """Leave out remarks that nobody can act on."""
 
-    def wanted(record: logging.LogRecord) -> bool:
-        return not any(word in record.getMessage() for word in ("litlogger", "litmodels"))
+    said: set[str] = set()
+    others = tuple(f"[rank: {number}" for number in range(1, 10))
 
-    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    log.addFilter(wanted)
+    def wanted(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        again = "Seed set to" in message and (message in said or message.startswith(others))
+        said.add(message)
+        return not again and not any(word in message for word in ("litlogger", "litmodels"))
+
+    logs = [logging.getLogger(f"lightning.{name}") for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed")]
+    for log in logs:
+        log.addFilter(wanted)
     try:
         with warnings.catch_warnings():
             for message in (
@@ -75,7 +92,8 @@ def _fewer_remarks() -> Iterator[None]:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        log.removeFilter(wanted)
+        for log in logs:
+            log.removeFilter(wanted)
 
 
 class PathCLI(LightningCLI):
@@ -116,12 +134,18 @@ class PathCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; where a checkpoint is given, say what differs from it."""
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except LPRError as error:
+            hint = closest.advice(str(error), self.settings.layers, self.settings.line.flags)
+            raise LPRError(f"{str(error).rstrip('.')}.{hint}") if hint else error from error
         origin = self.settings.origin
         first_fits.check_tracers(self.config[self.config.subcommand].model, origin is not None)
         first_fits.check_tracers(self.config[self.config.subcommand].data, False)  # a checkpoint holds no task's tracer
         if origin is not None:
-            model = self.parsed()["model"]
+            parsed = self.parsed()
+            self.settings.check_parsed(parsed)
+            model = parsed["model"]
             final = resume.leaves(model["init_args"]) if isinstance(model, dict) else {}
             origin.check_unrecorded(final)
             written = self.settings.written.get("model")
@@ -144,8 +168,8 @@ class PathCLI(LightningCLI):
         config = copy.deepcopy(self.config)
         own = config[self.subcommand]
         with builder.unwrapped():
-            names = first_fits.TASKS if _fits_first(own.data) else ()
-            tasks = {name: own.data.init_args.pop(name, None) for name in names}
+            keys = first_fits.TASKS if _fits_first(own.data) else ()
+            tasks = {key: own.data.init_args.pop(key, None) for key in keys}
             self.datamodule = self._data(own.data, builder)
             builder.take_sizes(self.datamodule)
             for name, task in tasks.items():  # their tracers are fitted on the data without them
@@ -187,6 +211,7 @@ class PathCLI(LightningCLI):
     def fit_first(self, own: Namespace) -> None:
         """Fit the tracers of model and task that are configurations, and put their checkpoints in their place."""
         self.plan_first_fits(self.datamodule)
+        self.check_model(own)
         for path, fit in self.first_fits.items():
             checkpoint = fit.checkpoint()
             for holder, given in tracer_paths([own.model, own.data]):
@@ -194,6 +219,33 @@ class PathCLI(LightningCLI):
                     holder[TRACER] = str(checkpoint)
         if self.first_fits:
             self._set_seed()  # the model's weights are the same whether its tracer is cached or not
+
+    def check_model(self, own: Namespace) -> None:
+        """Build the model on tracers that are not fitted, and throw it away, before any time goes into their fits.
+
+        Raises:
+            LPRError: what the model's constructor, or its stages within the trainer's epochs, refuse.
+        """
+        if all(fit.is_cached for fit in self.first_fits.values()):
+            return
+        builder = registry.Builder()
+        builder.take_sizes(self.datamodule)
+        model = copy.deepcopy(own.model)
+        self.stand_in(model)
+        alone = LightningArgumentParser()
+        alone.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
+        with builder.unwrapped():
+            built = alone.instantiate(Namespace(model=model), instantiators=[(builder, object, True)]).model
+        if isinstance(built, Staged) and not own.trainer.fast_dev_run and self.config.subcommand == "fit":
+            built.check_stages(own.trainer.max_epochs)
+
+    def stand_in(self, model: Namespace) -> None:
+        """Put the models of tracers' configurations, as they are before their fits, in the place of their paths."""
+        for holder, path in tracer_paths(model):
+            if fit := self.first_fits.get(path):
+                tracer = copy.deepcopy(fit.config.fit.model)
+                fit.stand_in(tracer)
+                holder[TRACER] = tracer
 
     def run_folder(self) -> Path:
         """Return the run's folder, made where it is not there yet."""
@@ -222,7 +274,14 @@ class PathCLI(LightningCLI):
         config["default_root_dir"] = str(folder)
         # the configuration is saved without the checkpoint, so that starting from it again is a fresh run
         self.config[self.subcommand]["ckpt_path"] = None
-        return super()._instantiate_trainer(config, added)
+        try:
+            return super()._instantiate_trainer(config, added)
+        except LPRError:
+            raise
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            about_device = re.search("accelerator|backend|device", str(error), re.IGNORECASE)
+            advice = " --trainer.accelerator auto takes what this machine has." if about_device else ""
+            raise LPRError(f"the trainer cannot be made: {str(error).rstrip('.')}.{advice}") from error
 
     def after_fit(self) -> None:
         """Test the best checkpoint (else the last one) where there is something to test."""
@@ -277,10 +336,10 @@ class TracerFit(PathCLI):
     def __init__(self, path: Path, name: str, outer: PathCLI, data: object) -> None:
         self.path, self.name, self.outer, self.data = path, name, outer, data
         self.cached, self.is_cached = Path(), False
-        names = outer.settings.short_names
-        layer = first_fits.fit_settings(path, outer.parsed(), names)
+        known = outer.settings.short_names
+        layer = first_fits.fit_settings(path, outer.parsed(), known)
         line = CommandLine("fit", configs=[str(path)])
-        super().__init__(RunSettings(line, names, [layer], outer.settings.decisions))
+        super().__init__(RunSettings(line, known, [layer], outer.settings.decisions))
 
     def instantiate_classes(self) -> None:
         """Only decide whether the fit is cached."""

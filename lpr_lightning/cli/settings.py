@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
+from lpr_lightning import hparams
 from lpr_lightning.cli import runs
 from lpr_lightning.cli.first_fits import describe_tracers
-from lpr_lightning.cli.parsing import CommandLine, Settings, expanded_flags, merged, read_config
+from lpr_lightning.cli.parsing import CommandLine, Settings, merged, read_config
 from lpr_lightning.cli.resume import Origin
 from lpr_lightning.errors import MissingFileError, SettingError, UntrainedModelError
+from lpr_lightning.hparams import Plain
 
 RUN = "LPR_RUN"
 """Environment variable by which the process that launches others gives them its decisions."""
@@ -73,6 +79,9 @@ class RunSettings:
         self.line, self.subcommand, self.short_names = line, line.subcommand, short_names
         self.layers = [read_config(name, short_names) for name in line.configs] if layers is None else layers
         self.written = merged(self.layers)
+        self._claimed: Path | None = None
+        if layers is None:
+            self._check_order()
         known = decisions or Decisions.received()
         self.decisions = known or Decisions()
         if known is None and (found := self._find_checkpoint()):
@@ -80,6 +89,8 @@ class RunSettings:
         path = self.decisions.checkpoint if layers is None else None  # a first fit starts from nothing
         self.checkpoint = Path(path) if path else None
         self.origin = Origin.read(self.checkpoint) if self.checkpoint else None
+        if self.checkpoint:
+            check_paths(self.checkpoint)
         informing = _INFORMATION & {flag.partition("=")[0] for flag in line.flags}
         untrained = "--allow_untrained" in line.flags or bool(self.written.get("allow_untrained"))
         if self.subcommand != "fit" and self.checkpoint is None and not untrained and not informing:
@@ -90,7 +101,7 @@ class RunSettings:
             self.layers.append(self._recorded(self.origin))
         overlays = [f"--config={json.dumps(layer)}" for layer in self.layers]
         place = [f"--ckpt_path={self.checkpoint}"] if self.checkpoint else []
-        self.arguments = [self.subcommand, *overlays, *expanded_flags(line.flags, short_names), *place]
+        self.arguments = [self.subcommand, *overlays, *line.flags, *place]
 
     def folder(self, model: str) -> Path:
         """Return the run folder, the same for every process of the run; a resumed fit stays in its folder."""
@@ -101,8 +112,41 @@ class RunSettings:
             if self.subcommand == "fit" and before is not None and same:
                 self.decisions.folder = str(before)
             else:
-                self.decisions.folder = str(runs.claim(home, reserve=vars(rank_zero_only).get("rank", 0) == 0))
+                reserve = vars(rank_zero_only).get("rank", 0) == 0
+                self.decisions.folder = str(runs.claim(home, reserve))
+                self._claimed = Path(self.decisions.folder) if reserve else None
         return Path(self.decisions.folder)
+
+    def forget_folder(self) -> None:
+        """Remove the run folder, if this run made it and has written neither a checkpoint nor a figure into it."""
+        folder = self._claimed
+        if folder is None or not folder.is_dir():
+            return
+        figures = [path for path in folder.rglob("metrics.*") if path.stat().st_size]
+        if not figures and not any(folder.rglob("*.ckpt")):
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in (folder.parent, folder.parent.parent):
+                with suppress(OSError):  # it holds other runs
+                    parent.rmdir()
+
+    def _check_order(self) -> None:
+        """Refuse a method's own file that is laid over an overlay and undoes what the overlay says.
+
+        Raises:
+            SettingError: names both files, and one setting.
+        """
+        own = [number for number, layer in enumerate(self.layers) if _has_class(layer.get("model"))]
+        if not own:
+            return
+        method = self.line.configs[own[0]]
+        after = _leaves(self.layers[own[0]])
+        for name, layer in zip(self.line.configs[: own[0]], self.layers):
+            before = _leaves(layer)
+            for key in before.keys() & after.keys():
+                if before[key] != after[key]:
+                    allowed = "a method's own file first, then what is laid over it"
+                    advice = f"{method} undoes {key} of {name}; give --config {method} --config {name}"
+                    raise SettingError("config", name, allowed, advice)
 
     def name(self, model: str | None = None) -> str:
         """Return the run's name: that of the first configuration with a model, else of the checkpoint or the model."""
@@ -144,7 +188,101 @@ class RunSettings:
         given = "data" in self.written or self.line.value("data", "data.class_path") is not None
         if not given and origin.data:
             recorded["data"] = {"class_path": origin.data, "init_args": origin.data_arguments}
+        check_recorded({"model": origin.model, "data": recorded.get("data"), "arguments": origin.model_arguments})
         return recorded
+
+    def check_parsed(self, parsed: Settings) -> None:
+        """Refuse a class of another package in parsed settings that the checkpoint brought, by a short name.
+
+        Raises:
+            SettingError: names the class.
+        """
+        if self.origin is None:
+            return
+        theirs = {_last(text) for text in strings([self.origin.model_arguments, self.origin.data_arguments])}
+        own = {_last(text) for text in strings(self.written)}
+        own |= {word for flag in self.line.flags for word in re.findall(r"\w+", flag)}
+        for text in strings([parsed.get("model"), parsed.get("data")]):
+            if _foreign(text) and _last(text) in theirs - own:
+                hparams.check_allowed(text)
+
+
+def _has_class(model: Plain) -> bool:
+    return isinstance(model, str) or (isinstance(model, dict) and "class_path" in model)
+
+
+def _leaves(value: Plain, prefix: str = "") -> dict[str, Plain]:
+    """Return settings by dotted name; lists are leaves."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        name: one for key, inner in value.items() for name, one in _leaves(inner, f"{prefix}.{key}".lstrip(".")).items()
+    }
+
+
+def check_recorded(value: Plain) -> None:
+    """Refuse settings from a checkpoint that name a class outside the packages that the user allowed.
+
+    Raises:
+        SettingError: names the class.
+
+    >>> check_recorded({"a": [{"class_path": "lpr_lightning.goals.Targets"}], "b": "torch"})
+    >>> check_recorded({"a": "torch.nn.Identity"})
+    Traceback (most recent call last):
+        ...
+    lpr_lightning.errors.SettingError: class_path='torch.nn.Identity' cannot be used: expected a class of an allowed ...
+    """
+    if isinstance(value, dict) and "class_path" in value:
+        hparams.check_allowed(value["class_path"])
+    if isinstance(value, str) and _foreign(value):
+        hparams.check_allowed(value)
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_recorded(one)
+
+
+def check_paths(checkpoint: Path) -> None:
+    """Refuse a checkpoint that would have a resumed fit remove files outside of its own folder.
+
+    `ModelCheckpoint` removes, with all that is in it, what its saved state says it wrote.
+
+    Raises:
+        SettingError: names the path.
+    """
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    states = content.get("callbacks", {})
+    for state in states.values() if isinstance(states, dict) else ():
+        if not isinstance(state, dict):
+            continue
+        saved = [state.get("kth_best_model_path"), state.get("last_model_path"), *(state.get("best_k_models") or ())]
+        folder = str(state.get("dirpath") or "")
+        for path in filter(None, map(str, filter(None, saved))):
+            elsewhere = "://" in path and not path.startswith(folder)
+            if elsewhere or ".." in PurePath(path).parts:
+                allowed = "a checkpoint whose files lie in its own folder"
+                raise SettingError("ckpt_path", str(checkpoint), allowed, f"It would remove {path}")
+
+
+def strings(value: Plain) -> Iterator[str]:
+    """Yield every text in settings.
+
+    >>> list(strings({"a": ["b", 1], "c": {"d": "e"}}))
+    ['b', 'e']
+    """
+    if isinstance(value, str):
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(one)
+
+
+def _foreign(text: str) -> bool:
+    """Return whether a text is the path of something in a package that configurations alone may name."""
+    package = text.partition(".")[0]
+    dotted = re.fullmatch(r"\w+(\.\w+)+", text) is not None
+    return dotted and package in hparams.CONFIGURABLE and package not in hparams.ALLOWED_PACKAGES
+
+
+def _last(text: str) -> str:
+    return text.rpartition(".")[2]
 
 
 def _stem(path: Path) -> str:

@@ -14,8 +14,8 @@ from torch import nn
 from lpr_lightning.cache import atomic_write, fingerprint
 from lpr_lightning.cli import main
 from lpr_lightning.cli.first_fits import TASKS
+from lpr_lightning.cli.names import short_names
 from lpr_lightning.cli.parsing import Settings, merged, read_config
-from lpr_lightning.cli.registry import short_names
 from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError, SettingError
 from lpr_lightning.hparams import Plain, built, load_module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import logging
 import sys
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def contents(path: Path) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         weights: dict[str, torch.Tensor] = load_module(path).state_dict()
     arguments: dict[str, float] = torch.load(path, weights_only=True)["hyper_parameters"]
     return arguments, weights
+
+
+def test_the_seed_is_said_once(with_tracer: str) -> None:
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("lightning.fabric.utilities.seed")
+    log.addHandler(handler)
+    try:
+        run(["fit", "--config", with_tracer, "--trainer.fast_dev_run=1"])
+    finally:
+        log.removeHandler(handler)
+    assert said.count("Seed set to 0") == 1
 
 
 def test_it_is_fitted_once_for_the_same_settings(
@@ -188,6 +202,36 @@ def test_a_tracer_that_cannot_be_fitted_is_one_error(
         main(["fit", "--config", with_tracer])
     assert problem in capsys.readouterr().err
     assert fits() == 0
+
+
+def test_bad_settings_are_refused_before_a_tracer_is_fitted(
+    with_tracer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", with_tracer, "--model.part.scale=-1"])
+    assert "scale=-1.0 cannot be used" in capsys.readouterr().err
+    assert fits() == 0
+    assert not Path("logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "problem"), [("--model.under_way=2", "under_way"), ("--trainer.max_epochs=1", "'IB-GRPO' never begins")]
+)
+def test_settings_of_a_policy_are_refused_before_its_tracers_are_fitted(
+    flag: str, problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LPR_CACHE", str(tmp_path / "cache"))
+    Path("tracer").mkdir()
+    model = "model: {class_path: DKT, init_args: {embedding_size: 4, hidden_size: 4}}\ntrainer: {max_epochs: 1}\n"
+    Path("tracer/dkt.yaml").write_text(model)
+    Path("ahead.yaml").write_text(AHEAD)
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", "ahead.yaml", flag])
+    error = capsys.readouterr().err.splitlines()
+    assert problem in error[-1]
+    assert not (cache_root() / "fits").exists()
+    assert not Path("logs").exists()
 
 
 def test_a_tracer_may_need_a_tracer(with_tracer: str) -> None:

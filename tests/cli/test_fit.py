@@ -57,7 +57,7 @@ def test_sizes_reach_model_and_nested_modules_and_the_data_are_made_once(tiny: s
     cli = run(arguments)
     made = sys.modules["tiny_parts"].TinyData.made
     assert cli.model.num_concepts == cli.model.part.num_concepts == 6
-    assert cli.model.hparams["part"]["init_args"] == {"num_concepts": 6, "scale": 0.5}
+    assert cli.model.hparams["part"]["init_args"] == {"num_concepts": 6, "scale": 0.5, "label": ""}
     assert cli.model.part.data is cli.datamodule
     run(arguments)
     assert sys.modules["tiny_parts"].TinyData.made == made + 1

@@ -91,6 +91,78 @@ def test_mistakes_are_named_in_a_few_words(
     assert not Path("logs").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--model.lrr=1", "lr"),
+        ("--model.part.scal=1", "scale"),
+        ("--data.bach_size=1", "batch_size"),
+        ("--trainer.max_epoch=1", "--trainer.max_epochs"),
+        ("--seed_evrything=1", "--seed_everything"),
+        ("--modle.lr=1", "--model.lr"),
+        ("--model=DTK", "DKT"),
+        ("--model=lpr_lightning.models.dkt.DTK", "DKT"),
+        ("--trainer.callbacks=[PathSample]", "PathSamples"),
+        ("--trainer.callbacks=[{class_path: PathSampels}]", "PathSamples"),
+        ("--config=misspelt.yaml", "trainer.max_epochs"),
+    ],
+)
+def test_what_is_misspelt_is_told_its_closest(
+    tiny: str, flag: str, meant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("misspelt.yaml").write_text("trainr: {max_epochs: 1}\n")
+    monkeypatch.setenv("LPR_ALLOW_PACKAGES", "tiny_parts")
+    assert f"Did you mean {meant}?" in refused(["fit", "--config", tiny, flag], capsys)
+
+
+def test_a_misspelt_task_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = "--data.further_tasks={longer: PathRequest}"
+    assert "PathRequest" in refused(["fit", "--model=DKT", "--data=SyntheticLearners", tasks], capsys)
+
+
+def test_an_overlay_before_the_file_that_undoes_it_is_refused(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("overlay.yaml").write_text("trainer: {max_epochs: 1}\n")
+    Path("other.yaml").write_text("trainer: {log_every_n_steps: 1, fast_dev_run: 1}\n")
+    error = refused(["fit", "--config", "overlay.yaml", "--config", tiny], capsys)
+    assert "tiny.yaml undoes trainer.max_epochs of overlay.yaml; give --config tiny.yaml --config overlay.yaml" in error
+    main(["fit", "--config", "other.yaml", "--config", tiny])
+
+
+@pytest.mark.parametrize(
+    ("flag", "printed"),
+    [
+        ("--trainer.accelerator=tpu", "torch_xla"),
+        ("--trainer.devices=-3", "devices"),
+        ("--trainer.accelerator=gpuu", "--trainer.accelerator auto"),
+        ("--trainer.strategy=dpp", "strategy='dpp'"),
+        ("--trainer.logger=lightning.pytorch.loggers.CometLogger", "a package is missing"),
+        ("--model.missing=no_such_package", "a package is missing: No module named 'no_such_package'"),
+    ],
+)
+def test_what_this_machine_lacks_is_one_line_and_leaves_no_folder(
+    tiny: str, flag: str, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printed in refused(["fit", "--config", tiny, flag], capsys).splitlines()[-1]
+    assert not Path("logs").exists()
+
+
+def test_an_interruption_of_the_start_is_one_line(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", "--config", tiny, "--trainer.max_epochs=1"])
+
+    def interrupt(*_: object) -> None:
+        assert Path("logs/tiny/version_1").is_dir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lpr_lightning.cli.session.LightningCLI._instantiate_trainer", interrupt)
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="130"):
+        main(["fit", "--config", tiny])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: interrupted")
+    assert [path.name for path in Path("logs/tiny").iterdir()] == ["version_0"]
+
+
 def test_threads_must_be_a_number(
     tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +175,30 @@ def test_help_names_every_subcommand(word: str | None, capsys: pytest.CaptureFix
     main([word] if word else [])
     text = capsys.readouterr().out
     assert all(name in text for name in ("fit", "validate", "test", "predict", "--ckpt_path", "--allow_untrained"))
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_of_a_subcommand_lists_every_option(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LPR_CACHE", str(tmp_path))
+    main(["fit", word])
+    text = capsys.readouterr().out
+    options = (
+        "--trainer.max_epochs",
+        "--model DKT:",
+        "--model.hidden_size",
+        "--data ASSIST09:",
+        "--data.further_tasks",
+    )
+    assert all(option in text for option in (*options, "--allow_package", "--ckpt_path", "--data.world"))
+    (file,) = (tmp_path / "help").iterdir()
+    file.write_text("kept")
+    main(["fit", "--config=any.yaml", word])
+    assert capsys.readouterr().out == "kept"
+    monkeypatch.setattr("lpr_lightning.__version__", "0.0.0")
+    main(["fit", word])
+    assert capsys.readouterr().out == text
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

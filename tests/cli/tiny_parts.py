@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 
@@ -21,7 +22,7 @@ from lpr_lightning.protocols import LearnerData
 class Part(HyperparametersMixin, nn.Module):
     """A nested module that must know the number of concepts."""
 
-    def __init__(self, num_concepts: int | None = None, scale: float = 1.0) -> None:
+    def __init__(self, num_concepts: int | None = None, scale: float = 1.0, label: str = "") -> None:
         super().__init__()
         self.save_hyperparameters(arguments(locals()), logger=False)
         if num_concepts is None:
@@ -104,8 +105,11 @@ class TinyModel(Linear):
         gamma: float = 1.0,
         stop_at: int = -1,
         learner: nn.Module | None = None,
+        missing: str | None = None,
     ) -> None:
         super().__init__(num_concepts, lr, gamma)
+        if missing is not None:
+            importlib.import_module(missing)
         self.save_hyperparameters(arguments(locals()))
         self.part, self.learner = built(part, nn.Module), built(learner, nn.Module)
         self.stop_at = stop_at
