@@ -168,14 +168,10 @@ class LearnerDataModule(LightningDataModule, ABC):
 
     @property
     def item_concepts(self) -> Tensor:
-        """Concepts of each item, [Q, C] int64, -1 where unused; where answers to an item differ, the first one's."""
+        """Concepts of each item, [Q, C] int64, -1 where unused; where answers to an item differ, the last one's."""
         log = self._loaded().log
-        item, rows = log.item.long(), torch.arange(len(log))
-        known = item >= 0
-        first = torch.full((self.num_items,), len(log)).scatter_reduce(0, item[known], rows[known], "amin")
         concepts = torch.full((self.num_items, log.concept.shape[1]), PAD)
-        asked = first < len(log)
-        concepts[asked] = log.concept[first[asked]].long()
+        concepts[log.item.long()] = log.concept.long()
         return concepts
 
     @property

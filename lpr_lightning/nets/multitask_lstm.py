@@ -166,6 +166,8 @@ class MultiTaskNet(HyperparametersMixin, TracerNet):
 
     def trace(self, state: State, path: Tensor) -> Tensor:
         """Return the logits [B, L] of success at each step of `path` [B, L], answers on it unseen."""
+        if not path.shape[1]:
+            return state[0].new_zeros(path.shape)
         logit: Tensor = self.tracing_head(self.tracing(self.asked(path), _inner(state))[0])
         return logit[..., 0]
 
