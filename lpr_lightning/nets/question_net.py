@@ -225,11 +225,12 @@ class QuestionNet(TracerNet):
         """Return the states [B, H] after answers of 0 or 1, packed in `batch_sizes`, [S]."""
         if not len(correct):
             return state
-        rows, index = self._answered.find(asked)
-        weight = layer_weights(self.lstm).weight_hh
-        scaled = self._scaled_weight([weight], lambda: weight * gate_scale(weight)[:, None])
-        products = rows.view(2 * len(rows), len(scaled))
-        return lookup_last(products, 2 * index + correct.long(), scaled, batch_sizes, state[0], state[1])
+        with torch.autocast(correct.device.type, enabled=False):
+            rows, index = self._answered.find(asked)
+            weight = layer_weights(self.lstm).weight_hh
+            scaled = self._scaled_weight([weight], lambda: weight * gate_scale(weight)[:, None])
+            products = rows.view(2 * len(rows), len(scaled))
+            return lookup_last(products, 2 * index + correct.long(), scaled, batch_sizes, state[0], state[1])
 
     def _answered_product(self, vectors: Tensor) -> Tensor:
         """Return what vectors [..., D] bring to the gates with either answer, bias and scale included, [..., 8H]."""

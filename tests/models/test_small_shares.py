@@ -26,7 +26,7 @@ from lpr_lightning.bases.tracer import TracerModule
 from lpr_lightning.datamodules import loader
 from lpr_lightning.datamodules.loader import IndexedBatches
 from lpr_lightning.nets.concept_scorer import ConceptScorer
-from lpr_lightning.types import Answers, Rollout
+from lpr_lightning.types import Answers, Exercise, Rollout
 
 Module = TracerModule | Agent
 PATHS, REQUESTS = NextPaths(4, 3), PathRequests(length=4, min_distinct=3, min_targets=1)
@@ -80,6 +80,28 @@ def test_half_precision_gives_nearly_the_same(case: tuple[Module, SyntheticLearn
             for other, tolerance in ((half[name], 0.05), (again[name], 1e-6)):
                 assert isinstance(other, Answers)
                 torch.testing.assert_close(other.probability.float(), part.probability, atol=tolerance, rtol=0)
+
+
+@torch.no_grad()
+def test_half_precision_follows_new_learners(case: tuple[Module, SyntheticLearners]) -> None:
+    module, data = case
+    if not isinstance(module, TracerModule):
+        return
+    history = data.interactions("test").batch(torch.arange(3))
+    asked, answer = Exercise(history.concept[:, 0], history.item[:, 0]), torch.tensor([1.0, 0.0, 1.0])
+    several = Exercise(history.concept[:, :2], history.item[:, :2])
+
+    def shown() -> list[torch.Tensor]:
+        state = module.encode(history)
+        after = module.practise(module.observe(state, asked, answer), asked, answer)
+        return [module.mastery(state).float(), module.predict(after, several).float(), module.mastery(after).float()]
+
+    plain = shown()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = shown()
+    for one, expected in zip(half, plain, strict=True):
+        torch.testing.assert_close(one, expected, atol=0.03, rtol=0)
+    torch.testing.assert_close(shown(), plain)
 
 
 def test_few_rows_leave_every_process_as_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
