@@ -9,10 +9,11 @@ from lpr_lightning.callbacks.difficulty_trace import DifficultyTrace
 from lpr_lightning.callbacks.evaluation import AnswersCallback, HistoryCallback, RolloutCallback
 from lpr_lightning.callbacks.mastery_heatmap import MasteryHeatmap
 from lpr_lightning.callbacks.mastery_report import MasteryReport
+from lpr_lightning.callbacks.mastery_writers import MasteryWriter, SuccessWriter
 from lpr_lightning.callbacks.metrics_json import MetricsJson
 from lpr_lightning.callbacks.pareto_front import ParetoFront
 from lpr_lightning.callbacks.path_samples import PathSamples
-from lpr_lightning.callbacks.prediction_writers import MasteryWriter, PathWriter, PredictionWriter
+from lpr_lightning.callbacks.prediction_writers import PathWriter, PredictionWriter
 from lpr_lightning.callbacks.progress import StageProgressBar
 from lpr_lightning.callbacks.rank_fidelity import RankFidelity
 from lpr_lightning.callbacks.reliability_diagram import ReliabilityDiagram
@@ -40,5 +41,6 @@ __all__ = [
     "RolloutCallback",
     "StageProgressBar",
     "StepSeed",
+    "SuccessWriter",
     "TrueEffect",
 ]

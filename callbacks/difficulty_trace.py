@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from lightning.pytorch import LightningModule, Trainer
@@ -17,6 +17,7 @@ from lpr_lightning.callbacks.pictures import BAND, INK, POLICY, add_figure, new_
 from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.functional.learning_effect import learning_effect, learning_effect_defined
 from lpr_lightning.functional.zpd import step_difficulty
+from lpr_lightning.ranks import gathered_objects
 from lpr_lightning.types import PathRequest, Rollout
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ NEEDS = ("difficulty", "bands", "proficiency")
 
 @dataclass(frozen=True)
 class Trace:
-    """One path to draw: a title, the difficulty of its steps, which were answered right, and the band."""
+    """One path to draw: whose, a title, the difficulty of its steps, which were answered right, and the band."""
 
+    learner: int
     title: str
     difficulty: list[float]
     right: list[bool]
@@ -66,8 +68,9 @@ class DifficultyTrace(RolloutCallback):
     """Draws the difficulty of each step of sample paths against the learner's band (IB-GRPO, 2601.14686, fig. 5).
 
     The band z(a) ± sigma is that of the first `ZoneObjective` among `pl_module.objectives`. A question on several
-    concepts is as hard as these are on average. The first path of each of the
-    first few groups is shown. Goes to TensorBoard as `val/difficulty_trace` and `test/difficulty_trace`.
+    concepts is as hard as these are on average. Shown is the first path of each of the learners with the lowest
+    numbers, whatever the batches and processes. Goes to TensorBoard as `val/difficulty_trace` and
+    `test/difficulty_trace`.
 
     Args:
         samples: number of requests, each in a panel of its own.
@@ -95,14 +98,22 @@ class DifficultyTrace(RolloutCallback):
     def take(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, rollout: Rollout, request: PathRequest | None
     ) -> None:
-        """Collect the first paths on rank zero."""
-        if trainer.is_global_zero:
-            paths = first_paths(rollout, self.samples - len(self._traces))
-            self._traces += [trace_of(path, zone_objective(pl_module)) for path in paths]
+        """Collect the first paths of the learners with the lowest numbers."""
+        order = rollout.learner[:: max(rollout.group_size, 1)].argsort(stable=True)[: self.samples]
+        paths = replace(rollout.select(order * rollout.group_size), group_size=1)
+        found = [trace_of(path, zone_objective(pl_module)) for path in first_paths(paths, self.samples)]
+        self._traces = self._lowest([*self._traces, *found])
+
+    def finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Choose among the learners of all ranks."""
+        self._traces = self._lowest([one for of_rank in gathered_objects(self._traces) for one in of_rank])
 
     def show(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Draw."""
         add_figure(trainer, f"{stage}/difficulty_trace", draw(self._traces))
+
+    def _lowest(self, traces: Sequence[Trace]) -> list[Trace]:
+        return sorted(traces, key=lambda trace: trace.learner)[: self.samples]
 
 
 def zone_objective(pl_module: LightningModule) -> ZoneObjective:
@@ -127,6 +138,7 @@ def trace_of(path: Rollout, objective: ZoneObjective) -> Trace:
     difficulty, _ = step_difficulty(path.concept[0][taken], objective.difficulty)
     centre, width = objective.bands.at(objective.proficiency(path))
     return Trace(
+        learner=int(path.learner[0]),
         title=f"{title(int(path.learner[0]))}, $E_p$ " + (f"= {effect:.2f}" if defined else "undefined"),
         difficulty=difficulty.tolist(),
         right=(path.response[0][taken] >= 0.5).tolist(),

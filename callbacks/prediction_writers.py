@@ -1,4 +1,4 @@
-"""Predictions as tables on disk: recommended paths, and mastery."""
+"""Predictions as tables on disk: recommended paths here, mastery in `mastery_writers`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class PredictionWriter(BatchEnds, ABC):
 
     Learners are called as in `trainer.datamodule.predict_learners` (names, by `request.row`), otherwise by
     `request.learner`. Each process writes a part, batch by batch; rank zero puts the parts together in the order of the
-    requests, a request that two processes answered only once. A column of `optional` that no row has is left out.
+    requests, a request that two processes answered only once. A column of `optional` that no row has is left out;
+    without any row there is no file.
 
     Args:
         name: file name.
@@ -89,12 +90,17 @@ class PredictionWriter(BatchEnds, ABC):
         trainer.strategy.barrier("predictions written")
         if trainer.is_global_zero:
             parts = [_part_of(path, rank) for rank in range(trainer.world_size)]
-            with atomic_write(path) as temporary:
-                count = merge(parts, temporary, self.columns, self.optional)
+            if any(rows for part in parts for _, (_, rows) in _requests(part)):
+                with atomic_write(path) as temporary:
+                    count = merge(parts, temporary, self.columns, self.optional)
+                rank_zero_info(f"predictions for {count} learners: {path}")
+                self.written(trainer, path)
             for part in parts:
                 part.unlink()
-            rank_zero_info(f"predictions for {count} learners: {path}")
         trainer.strategy.barrier("predictions merged")
+
+    def written(self, trainer: Trainer, path: Path) -> None:
+        """Go on from the file that was written, on rank zero; nothing here."""
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no part behind."""
@@ -136,34 +142,6 @@ class PathWriter(PredictionWriter):
         edges = data.prerequisites if isinstance(data, LearnerData) else None
         behind = None if edges is None else ancestors(direct_prerequisites(edges, rollout.targets.shape[1]))
         return path_rows(rollout, concept_names(trainer), items, behind)
-
-
-class MasteryWriter(PredictionWriter):
-    """Writes what learners master to a CSV file, one row for each learner and concept.
-
-    `predict_step` returns a dict with `"request"` (`types.PathRequest`) and `"mastery"` ([B, N] in [0, 1]), as
-    knowledge tracers do. Columns: learner, concept (its number), name, mastery, and target (`yes`, or empty). See
-    `PredictionWriter` for the learners' names and several processes.
-
-    Args:
-        name: file name.
-
-    Raises:
-        SettingError: `name` is empty or has a folder in it, or (when a batch ends) the module predicts something else.
-    """
-
-    columns = ("learner", "concept", "name", "mastery", "target")
-
-    def __init__(self, name: str = "mastery.csv") -> None:
-        super().__init__(name)
-
-    def rows(self, trainer: Trainer, request: PathRequest, parts: Mapping[object, object]) -> Sequence[Sequence[Row]]:
-        """Return the concepts of each request."""
-        mastery = parts.get("mastery")
-        if not isinstance(mastery, Tensor) or mastery.shape != request.targets.shape:
-            allowed = f'a dict with "mastery" of shape {tuple(request.targets.shape)}'
-            raise SettingError("predict_step", [str(name) for name in parts], allowed)
-        return mastery_rows(mastery, request.targets, concept_names(trainer))
 
 
 def _learner_names(data: object) -> Sequence[str]:
@@ -216,27 +194,6 @@ def served(concepts: Sequence[int], targets: Tensor, behind: Tensor | None, name
         return "target"
     building = [one for one in wanted if behind is not None and bool(behind[one, list(concepts)].any())]
     return f"prerequisite of {';'.join(name_of(one, names) for one in building)}" if building else ""
-
-
-def mastery_rows(mastery: Tensor, targets: Tensor, names: Sequence[str]) -> list[list[Row]]:
-    """Return one row for each concept of each learner.
-
-    >>> import torch
-    >>> mastery_rows(torch.tensor([[0.5]]), torch.tensor([[True]]), ["Fractions"])
-    [[{'concept': 0, 'name': 'Fractions', 'mastery': '0.5', 'target': 'yes'}]]
-    """
-    return [
-        [
-            {
-                "concept": concept,
-                "name": name_of(concept, names),
-                "mastery": f"{value:.6g}",
-                "target": "yes" if wanted else "",
-            }
-            for concept, (value, wanted) in enumerate(zip(*both))
-        ]
-        for both in zip(mastery.tolist(), targets.tolist())
-    ]
 
 
 def merge(parts: Iterable[Path], target: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> int:

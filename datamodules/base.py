@@ -57,7 +57,9 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         seed: of the split and the shuffles.
         cache_dir: folder of the cache; `$LPR_CACHE/data` when not given.
         predict_histories: CSV of unseen learners' answers: `learner`, `concept`, `correct`, perhaps `order`, `item`.
-        predict_goals: CSV of what they want: `learner`, `targets` (concepts joined by `;`), perhaps `length`.
+        predict_goals: CSV of what they want: `learner`, `targets` (concepts joined by `;`), perhaps `length` and
+            `items` (questions that a tracer is to predict, joined by `;`; then targets may be left out). Without it
+            every learner of `predict_histories` is asked for, without targets.
         predict_answers: CSV, like `predict_histories`, of the answers that they gave since their path began. Their
             requests are then continued: the history is `predict_histories` followed by these answers, and the wanted
             length is what is left of the path, its length less the number of these answers, at least 0. Every learner
@@ -123,7 +125,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         self.num_concepts = len(self._vocabulary.concepts)
         self.num_items = len(self._vocabulary.items)
         self._given = GivenPrerequisites.of(prerequisites_file, without_prerequisites, self.concept_vocabulary)
-        if predict_goals is not None:
+        if predict_goals is not None or predict_histories is not None:
             self._unseen = UnseenLearners.read(
                 predict_goals,
                 predict_histories,
@@ -293,7 +295,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
 
     def predict_dataloader(self) -> IndexedBatches:
         """Return batches of the unseen learners' requests, in the order of `predict_goals`."""
-        return IndexedBatches(self._need_unseen(), self.batch_size, bucket=False)
+        return IndexedBatches(self._need_unseen().asking(lambda: self.item_concepts), self.batch_size, bucket=False)
 
     @property
     def predict_learners(self) -> list[str]:
@@ -306,7 +308,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
                 "predict_goals",
                 None,
                 "a CSV file with the columns learner and targets (concepts joined by ;), perhaps length",
-                "Their answers so far go into predict_histories: learner, concept, correct",
+                "Answers so far go into predict_histories: learner, concept, correct; a tracer needs no more than that",
             )
         return self._unseen
 

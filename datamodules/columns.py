@@ -185,8 +185,13 @@ def unknown_concept(text: str, vocabulary: Mapping[str, int]) -> str:
     >>> unknown_concept("Sum", {"Sums": 0, "Graphs": 1})
     "the concept 'Sum' is not known; the closest: 'Sums'"
     """
+    return unknown_name(text, vocabulary, "concept")
+
+
+def unknown_name(text: str, vocabulary: Mapping[str, int], what: str) -> str:
+    """Return the same of the name of something else, such as a question."""
     if not text:
-        return "expected a concept, the cell is empty"
+        return f"expected a {what}, the cell is empty"
     close = difflib.get_close_matches(text, vocabulary, n=3, cutoff=0.5)
     near = " or ".join(map(repr, close)) if close else "one of " + ", ".join(list(vocabulary)[:5]) + ", …"
-    return f"the concept {quoted(text)} is not known; the closest: {near}"
+    return f"the {what} {quoted(text)} is not known; the closest: {near}"

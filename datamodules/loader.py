@@ -120,7 +120,7 @@ class IndexedBatches:
         most = -(-len(self.examples.sizes) // world)
         count = min(-(-most // self.batch_size), len(rows))
         if not count:
-            return []
+            return [rows] if most else []  # a process without rows takes part with an empty batch
         if world == 1:
             return _pieces(rows, self.batch_size)
         return [part for part in rows.tensor_split(count) if len(part)]

@@ -1,8 +1,8 @@
-"""Unseen learners from CSV files: their answers so far and what they want to learn, as requests for paths."""
+"""Unseen learners from CSV files: their answers so far, what they want to learn and what they are to be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lpr_lightning.datamodules.columns import Columns, quoted, unknown_concept
+from lpr_lightning.datamodules.columns import Columns, quoted, unknown_name
 from lpr_lightning.datamodules.delimited import read_columns
 from lpr_lightning.datamodules.source import existing_file
 from lpr_lightning.datamodules.table import concept_matrix
-from lpr_lightning.errors import DataError, checked
-from lpr_lightning.types import PAD, Interactions, PathRequest
+from lpr_lightning.errors import DataError, SettingError, checked
+from lpr_lightning.types import PAD, Exercise, Interactions, PathRequest
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,16 @@ class UnseenLearners:
     """Requests of learners that no model has seen; they are `Examples` whose batches are `PathRequest`s.
 
     `learners` are the E names, `log` holds the E histories, which may be empty, `targets` [E, N] bool and `length` [E]
-    int64 what is wanted.
+    int64 what is wanted, `items` [E, A] int64 the questions to be asked, -1 where unused, or None; their concepts come
+    by `asking`.
     """
 
     learners: list[str]
     log: Interactions
     targets: Tensor
     length: Tensor
+    items: Tensor | None = None
+    item_concepts: Tensor | None = None
 
     @property
     def sizes(self) -> Tensor:
@@ -37,14 +40,24 @@ class UnseenLearners:
         return self.log.lengths
 
     def batch(self, index: Tensor) -> PathRequest:
-        """Return the requests at `index` [B]; `row` is the position in the goals file, `learner` is -1."""
+        """Return the requests at `index` [B]; `row` is the position among them, `learner` is -1."""
+        asked = None
+        if self.items is not None and self.item_concepts is not None:
+            item = self.items[index]
+            concept = self.item_concepts[item.clamp_min(0)].masked_fill(item[..., None] < 0, PAD)
+            asked = Exercise(concept, item)
         return PathRequest(
             history=self.log.batch(index),
             targets=self.targets[index],
             length=self.length[index],
             learner=torch.full_like(index, PAD),
             row=index,
+            asked=asked,
         )
+
+    def asking(self, item_concepts: Callable[[], Tensor]) -> UnseenLearners:
+        """Return the same with the concepts [Q, C] of all questions, which are looked up where any is to be asked."""
+        return self if self.items is None else replace(self, item_concepts=item_concepts())
 
     def continued(self, answers: Interactions) -> UnseenLearners:
         """Return what is left of each request after the `answers` [E learners] given since its path began.
@@ -64,7 +77,7 @@ class UnseenLearners:
     @classmethod
     def read(
         cls,
-        goals: str,
+        goals: str | None,
         histories: str | None,
         default_length: int,
         vocabulary: Mapping[str, int],
@@ -73,36 +86,70 @@ class UnseenLearners:
     ) -> UnseenLearners:
         """Read the requests, the histories, and the answers given since the paths began.
 
-        `goals` has one row for each request: `learner`, `targets` (concepts joined by `;`), perhaps `length`.
-        `histories` and `answers` have one row for each answer: `learner`, `concept` (several joined by `;` or `_`),
-        `correct`, perhaps `item` and `order` (a number; otherwise the order of the file counts). Concepts go by name
-        or raw id. A learner in `goals` alone has no history, one in `histories` alone gets no path.
+        `goals` has one row for each request: `learner`, `targets` (concepts joined by `;`) or `items` (questions to be
+        asked, joined by `;`) or both, perhaps `length`. Without `goals` every learner of `histories` makes one
+        request, without targets. `histories` and `answers` have one row for each answer: `learner`, `concept`
+        (several joined by `;` or `_`), `correct`, perhaps `item` and `order` (a number; otherwise the order of the
+        file counts). Concepts go by name or raw id, questions by raw id. A learner in `goals` alone has no history,
+        one in `histories` alone gets nothing where there are `goals`.
 
         Raises:
             MissingFileError: a file is not there.
-            DataError: a concept is unknown, a cell holds something else than it should, or a learner of `answers` is
-                not in `goals`.
+            DataError: a concept or a question to be asked is unknown, a cell holds something else than it should, or a
+                learner of `answers` is not in `goals`.
+            SettingError: neither `goals` nor `histories` is given.
         """
         checked("predict_length", default_length, 1)
-        columns = read_columns(existing_file(goals, "predict_goals"), ("learner", "targets"), ("length",))
+        given = None if histories is None else _log_columns(histories, "predict_histories")
+        if goals is not None:
+            requests = cls._wanted(goals, default_length, vocabulary, items)
+        elif given is not None:
+            requests = cls._everyone(given, default_length, vocabulary)
+        else:
+            raise SettingError("predict_goals", None, "a CSV file, or one in predict_histories")
+        if given is not None:
+            requests = replace(requests, log=_log(given, requests.learners, vocabulary, items))
+        if goals is None or answers is None:
+            return requests
+        since = _log_columns(answers, "predict_answers")
+        _check_learners(since, requests.learners, goals)
+        return requests.continued(_log(since, requests.learners, vocabulary, items))
+
+    @classmethod
+    def _wanted(
+        cls, goals: str, default_length: int, vocabulary: Mapping[str, int], items: Sequence[str]
+    ) -> UnseenLearners:
+        """Return the requests of a goals file, without histories."""
+        file = existing_file(goals, "predict_goals")
+        columns = read_columns(file, ("learner",), ("targets", "items", "length"))
+        if "items" not in columns:
+            columns = read_columns(file, ("learner", "targets"), ("length",))
         learners = columns.ids("learner")
         if not learners:
             raise DataError(goals, "there is no row below the header")
+        questions = {name: number for number, name in enumerate(items)}
+        asked = _numbers_of(columns, "items", questions, (";",), "question", empty=True)
+        wanted = _numbers_of(columns, "targets", vocabulary, (";",), empty="items" in columns)
         targets = torch.zeros(len(learners), max(vocabulary.values()) + 1, dtype=torch.bool)
-        for row, wanted in enumerate(_concepts(columns, "targets", vocabulary, (";",))):
-            targets[row, wanted] = True
+        for row, (some, others) in enumerate(zip(wanted, asked)):
+            if not some and not others:
+                raise columns.error("items", row, "expected questions, or targets in the column of this name")
+            targets[row, some] = True
         length = np.full(len(learners), default_length, np.int64)
         if "length" in columns:
             length = columns.mapped("length", lambda text: _length(text, default_length), "a number of 1 or more")
-        log = Interactions.from_lists([[] for _ in learners])
-        if histories is not None:
-            log = _log(_log_columns(histories, "predict_histories"), learners, vocabulary, items)
-        requests = cls(learners, log, targets, torch.from_numpy(length))
-        if answers is None:
-            return requests
-        since = _log_columns(answers, "predict_answers")
-        _check_learners(since, learners, goals)
-        return requests.continued(_log(since, learners, vocabulary, items))
+        listed = torch.from_numpy(concept_matrix(asked)).long() if any(asked) else None
+        return cls(learners, _no_answers(len(learners)), targets, torch.from_numpy(length), listed)
+
+    @classmethod
+    def _everyone(cls, histories: Columns, default_length: int, vocabulary: Mapping[str, int]) -> UnseenLearners:
+        """Return one request without targets for each learner of a file of histories, in the order of the file."""
+        learners = list(dict.fromkeys(histories.ids("learner")))
+        if not learners:
+            raise DataError(histories.file, "there is no row below the header")
+        targets = torch.zeros(len(learners), max(vocabulary.values()) + 1, dtype=torch.bool)
+        length = torch.full((len(learners),), default_length)
+        return cls(learners, _no_answers(len(learners)), targets, length)
 
 
 def joined(first: Interactions, second: Interactions) -> Interactions:
@@ -141,7 +188,7 @@ def _log(
         codes, texts = columns.names("item")
         number = {name: position for position, name in enumerate(items)}
         item = np.array([number.get(text, PAD) for text in texts], np.int32)[codes]
-    concept = concept_matrix(_concepts(columns, "concept", vocabulary, (";", "_")))
+    concept = concept_matrix(_numbers_of(columns, "concept", vocabulary, (";", "_")))
     lengths = np.bincount(learner, minlength=len(names) + 1)  # the last learner has no answer
     log = Interactions(
         offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
@@ -165,21 +212,34 @@ def _check_learners(columns: Columns, learners: Sequence[str], goals: str) -> No
             raise columns.error("learner", row, problem)
 
 
-def _concepts(columns: Columns, name: str, vocabulary: Mapping[str, int], separators: Sequence[str]) -> list[list[int]]:
-    """Return the concept numbers of every cell of a column."""
+def _no_answers(learners: int) -> Interactions:
+    return Interactions.from_lists([[] for _ in range(learners)])
+
+
+def _numbers_of(
+    columns: Columns,
+    name: str,
+    vocabulary: Mapping[str, int],
+    separators: Sequence[str],
+    what: str = "concept",
+    empty: bool = False,
+) -> list[list[int]]:
+    """Return the numbers of what every cell of a column names; none where the column is missing or may be `empty`."""
+    if name not in columns:
+        return [[] for _ in range(len(columns))]
     codes, texts = columns.categories(name)
-    cells = [_numbers(text.strip(), vocabulary, separators) for text in texts]
+    cells = [[] if empty and not text.strip() else _numbers(text.strip(), vocabulary, separators) for text in texts]
     found = []
     for row, code in enumerate(codes.tolist()):
         cell = cells[code]
         if isinstance(cell, str):
-            raise columns.error(name, row, unknown_concept(cell, vocabulary))
+            raise columns.error(name, row, unknown_name(cell, vocabulary, what))
         found.append(cell)
     return found
 
 
 def _numbers(text: str, vocabulary: Mapping[str, int], separators: Sequence[str]) -> list[int] | str:
-    """Return the numbers of the concepts in `text`, or the part of it that is none."""
+    """Return the numbers of what `text` names, or the part of it that is unknown."""
     if text in vocabulary:
         return [vocabulary[text]]
     separator = next((one for one in separators if one in text), None)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import ResultsTable as ResultsTable
     from lpr_lightning.callbacks import StageProgressBar as StageProgressBar
     from lpr_lightning.callbacks import StepSeed as StepSeed
+    from lpr_lightning.callbacks import SuccessWriter as SuccessWriter
     from lpr_lightning.callbacks import TrueEffect as TrueEffect
     from lpr_lightning.checks import check_method as check_method
     from lpr_lightning.checks import check_policy as check_policy
@@ -121,6 +122,7 @@ _MODULES = {
     "ResultsTable": "callbacks",
     "StageProgressBar": "callbacks",
     "StepSeed": "callbacks",
+    "SuccessWriter": "callbacks",
     "TrueEffect": "callbacks",
     "check_method": "checks",
     "check_policy": "checks",

@@ -285,7 +285,8 @@ class PathRequest(TensorData):
     """What a learner asks for: a path of `length` [B] int64 concepts towards `targets` [B, N] bool, given a `history`.
 
     `learner` [B] int64 is the number in the data set (-1 for unseen learners); `row` [B] int64 is the request's
-    position among the requests of its split (-1 outside any), so that demonstrations can be found again.
+    position among the requests of its split (-1 outside any), so that demonstrations can be found again. `asked`
+    [B, A], where there is any: what a tracer is to predict besides, nothing where unused.
     """
 
     history: InteractionBatch
@@ -293,6 +294,7 @@ class PathRequest(TensorData):
     length: Tensor
     learner: Tensor
     row: Tensor
+    asked: Exercise | None = None
 
     def __len__(self) -> int:
         return self.length.shape[0]

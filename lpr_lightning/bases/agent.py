@@ -124,7 +124,14 @@ class Agent(Staged):
         self.report(figures_name(self.trainer, "test"), self.test_figures)
 
     def predict_step(self, request: PathRequest, batch_idx: int) -> dict[str, TensorData]:
-        """Return the recommended paths, and what the simulator expects of them."""
+        """Return the recommended paths, and what the simulator expects of them.
+
+        Raises:
+            SettingError: paths lead to targets, and a request has none.
+        """
+        if isinstance(self.goal, Targets) and not bool(request.targets.any(1).all()):
+            allowed = "a CSV file with targets for every learner"
+            raise SettingError("predict_goals", "requests without targets", allowed, "paths are planned towards them")
         return {"request": request, "rollout": self.teach(request)}
 
     def evaluate(self, request: PathRequest, figures: AgentFigures) -> dict[str, TensorData]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -16,7 +17,8 @@ from lpr_lightning.metrics import AnswerMetrics, answer_selection
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import HasExamples, LearnerData
 from lpr_lightning.ranks import mean_count, mean_over_ranks, rank_and_world
-from lpr_lightning.types import Answers, Exercise, InteractionBatch, PathRequest, State, TensorData
+from lpr_lightning.tensors import listed
+from lpr_lightning.types import PAD, Answers, Exercise, InteractionBatch, PathRequest, State, TensorData
 
 
 class TracerModule(Staged):
@@ -28,7 +30,7 @@ class TracerModule(Staged):
     mean within each batch would let the answers of short logs weigh more. Evaluation steps return
     `{"answers": Answers}` and log AUC, accuracy, ECE and Brier score; `val/selection` chooses the checkpoint: the AUC
     or, where it is undefined, 1 less the Brier score. `predict_step` takes requests of learners never seen and returns
-    `{"request", "mastery"}`.
+    `{"request", "mastery", "asked", "success"}`.
 
     A subclass sets `self.net` after `super().__init__(num_concepts)` and `save_hyperparameters`; one that takes more
     than sizes from the data overrides `connect` and `connected`.
@@ -138,9 +140,17 @@ class TracerModule(Staged):
         self.report("test")
 
     def predict_step(self, request: PathRequest | InteractionBatch, batch_idx: int) -> dict[str, TensorData | Tensor]:
-        """Return the mastery [B, N] of each learner after the history."""
-        history = request.history if isinstance(request, PathRequest) else request
-        return {"request": request, "mastery": self.mastery(self.encode(history))}
+        """Return the mastery [B, N] of each learner after the history; of a request also the success [B, A] at its
+        targets and at what is asked besides, the exercises `asked` [B, A] (nothing where unused)."""
+        if isinstance(request, InteractionBatch):
+            return {"request": request, "mastery": self.mastery(self.encode(request))}
+        state, asked = self.encode(request.history), exercises_of(request)
+        mastery, something = self.mastery(state), asked.asked
+        success = mastery.new_full(asked.shape, torch.nan)
+        if bool(something.any()):
+            harmless = replace(asked, concept=asked.concept.masked_fill(~something[..., None], 0))
+            success = self.predict(state, harmless).masked_fill(~something, torch.nan)
+        return {"request": request, "mastery": mastery, "asked": asked, "success": success}
 
     def evaluate(self, batch: InteractionBatch, stage: str) -> dict[str, TensorData]:
         """Predict the answers of a batch and count them."""
@@ -204,6 +214,21 @@ class TracerModule(Staged):
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the mastery of every concept, [B, N], or of some, [B * G, M]."""
         return self.net.mastery(state, concept)
+
+
+def exercises_of(request: PathRequest) -> Exercise:
+    """Return what requests are about, [B, A]: each target at large, then what is asked besides; nothing where unused.
+
+    >>> from lpr_lightning.simulators.ladder import Ladder
+    >>> exercises_of(Ladder(3).request(targets=[[0, 2], [1]], length=2)).concept.squeeze(-1)
+    tensor([[ 0,  2],
+            [ 1, -1]])
+    """
+    targets, more = Exercise.of_concepts(listed(request.targets)), request.asked
+    if more is None:
+        return targets
+    wide = F.pad(targets.concept, (0, more.concept.shape[-1] - 1), value=PAD)
+    return Exercise(torch.cat([wide, more.concept], 1), torch.cat([targets.item, more.item], 1))
 
 
 def mean_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ class ConceptError(Metric):
     """Mean absolute error of mastery over (state, concept) pairs (ExRec, appendix C); 0 without any.
 
     >>> metric = ConceptError()
-    >>> metric.update(torch.tensor([[0.5, 0.9]]), torch.tensor([[0.4, 0.6]]), torch.tensor([True, False]))
+    >>> metric.update(torch.tensor([[0.5]]), torch.tensor([[0.4]]))
     >>> metric.update(torch.tensor([[0.5, 0.9]]), torch.tensor([[0.2, 0.9]]))
     >>> round(float(metric.compute()), 4)
     0.1333
@@ -27,17 +27,14 @@ class ConceptError(Metric):
         self.add_state("total", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("pairs", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, mastery: Tensor, target: Tensor, known: Tensor | None = None) -> None:
+    def update(self, mastery: Tensor, target: Tensor) -> None:
         """Add learners' states.
 
         Args:
-            mastery: predicted by the concept, [S, N].
-            target: mean success over the concept's questions, [S, N].
-            known: concepts that count, [N] bool; None takes all.
+            mastery: predicted by the concept, [S, M].
+            target: mean success over the concept's questions, [S, M].
         """
         difference = (mastery.detach() - target.detach()).abs()
-        if known is not None:
-            difference = difference[:, known]
         self.total += difference.sum(dtype=torch.float64)
         self.pairs += difference.numel()
 

@@ -26,7 +26,9 @@ from lpr_lightning.vector_files import load_clusters, load_vectors
 
 PAPER_QUESTIONS = 20
 """Questions that stand for a concept where the error against sampled questions is measured."""
-LEARNERS, GROUPS, MEASURED = 0, 1, 2  # streams of random numbers
+MOST_QUESTIONS = 512
+"""Questions of a concept, evenly spaced among all of its, that its mastery is compared with at most."""
+LEARNERS, GROUPS, MEASURED, COMPARED = 0, 1, 2, 3  # streams of random numbers
 
 
 class CalibratedDKT(TracerModule):
@@ -72,6 +74,7 @@ class CalibratedDKT(TracerModule):
         with_replacement: draw with replacement, as the authors' code does.
         clusters: JSON file {cluster: [concept names]}: concepts stand for their clusters' questions, not their own.
         error_states: points of each log, evenly spaced, at which the concept error is measured.
+        error_concepts: concepts of each log, drawn by its learner, on which it is measured there; None takes all.
 
     Raises:
         SettingError: a setting is out of range, or (when the data are there) does not fit them.
@@ -112,6 +115,7 @@ class CalibratedDKT(TracerModule):
         with_replacement: bool = True,
         clusters: str | None = None,
         error_states: int = 2,
+        error_concepts: int | None = 16,
     ) -> None:
         super().__init__(num_concepts)
         self.save_hyperparameters(arguments(locals()))
@@ -119,7 +123,7 @@ class CalibratedDKT(TracerModule):
         least: dict[str, int | None] = {"embedding_size": embedding_size, "hidden_size": hidden_size}
         least |= {"head_size": head_size, "pretrain_epochs": pretrain_epochs, "patience": patience}
         least |= {"calibration_epochs": calibration_epochs, "questions_per_concept": questions_per_concept}
-        for name, count in {**least, "error_states": error_states}.items():
+        for name, count in {**least, "error_states": error_states, "error_concepts": error_concepts}.items():
             checked_or_none(name, count, 1)
         checked("weight_decay", weight_decay, 0.0)
         checked("question_decay", question_decay, 0.0)
@@ -130,7 +134,7 @@ class CalibratedDKT(TracerModule):
             advice = "give --model.embeddings too, vectors of the questions in the same space"
             raise SettingError("concept_embeddings", concept_embeddings, "null where questions are learned", advice)
         self.files, self.normalize, self.ignore_unknown = (embeddings, concept_embeddings), normalize, ignore_unknown
-        self.clusters, self.patience, self.error_states = clusters, patience, error_states
+        self.clusters, self.patience, self.measured = clusters, patience, (error_states, error_concepts)
         self.rates, self.decay = (learning_rate, calibration_learning_rate), (weight_decay, question_decay)
         self.epochs = pretrain_epochs, calibration_epochs
         given = embeddings is not None, concept_embeddings is not None
@@ -252,20 +256,31 @@ class CalibratedDKT(TracerModule):
 
     @torch.no_grad()
     def _measure(self, batch: InteractionBatch, stage: str, trace: Trace, before: Trace | None) -> None:
-        """Compare mastery with the mean over the concepts' questions at some points of each log."""
-        table, errors = self.net.table, self._errors(stage)
-        state = (trace.at(batch.mask, self.error_states),)
-        mastery, questions = self.net.mastery(state), self.net.item_logits(state).sigmoid()
-        errors["concept_mae"].update(mastery, table.mean_success(questions), table.known)
+        """Compare mastery with the mean over the concepts' questions at some points of each log, on some concepts."""
+        net, frozen, errors = self.net, self.calibration.frozen, self._errors(stage)
+        concept = self._compared(batch)
+        group, points = net.table.group[concept], self.measured[0]
+        hidden = trace.at(batch.mask, points)
+        mastery = net.mastery((hidden,), concept)
+        errors["concept_mae"].update(mastery, net.group_success(hidden, group, most=MOST_QUESTIONS))
         if stage == "test":
             draws = self._group_draws(0, 0).at(MEASURED)
-            drawn = table.sample(draws, self.calibration.questions_per_concept or PAPER_QUESTIONS, True)
-            errors["concept_mae_sampled"].update(mastery, table.sampled_success(questions, drawn), table.known)
+            drawn = net.table.sample(draws, self.calibration.questions_per_concept or PAPER_QUESTIONS, True)
+            errors["concept_mae_sampled"].update(mastery, net.group_success(hidden, group, drawn))
         if before is not None:
-            state = (before.at(batch.mask, self.error_states),)
-            exact = table.mean_success(self.calibration.frozen.item_logits(state).sigmoid())
-            errors["concept_mae_target"].update(mastery, exact, table.known)
-            errors["concept_mae_before"].update(self.calibration.frozen.mastery(state), exact, table.known)
+            hidden = before.at(batch.mask, points)
+            exact = frozen.group_success(hidden, group, most=MOST_QUESTIONS)
+            errors["concept_mae_target"].update(mastery, exact)
+            errors["concept_mae_before"].update(frozen.mastery((hidden,), concept), exact)
+
+    def _compared(self, batch: InteractionBatch) -> Tensor:
+        """Return the concepts [B, M] on which each log with answers is measured, of those with questions."""
+        learner, known = batch.learner[batch.mask.any(1)], self.net.table.known.nonzero().squeeze(1)
+        count = len(known) if self.measured[1] is None else min(self.measured[1], len(known))
+        if count == len(known):
+            return known.expand(len(learner), -1)
+        key = Draws.of(0, 0, learner).at(COMPARED).uniform(self.num_concepts)[:, known]
+        return known[key.argsort(dim=1, stable=True)[:, :count]]
 
     def _errors(self, stage: str) -> MetricCollection:
         return self.val_errors if stage == "val" else self.test_errors

@@ -66,8 +66,9 @@ class IBGRPOPolicy(Agent):
     Differs from the paper:
     1. The policy is a small decoder over concept tokens, trained from scratch, instead of Qwen2.5-7B on text.
     2. Demonstrations come from a genetic and a greedy search; more searches can be named in `demonstrations`.
-    3. The default advantage takes logarithms of the paper's, which stays finite
-       (`EpsilonIndicator(transform="exp", normalize="none")` is the paper to the letter).
+    3. The default advantage standardises logarithms of the paper's sums over dominance, after which one badly dominated
+       path does not make all others of its group look alike (`EpsilonIndicator(transform="exp")` is the paper to the
+       letter).
     4. Requests whose targets are all mastered at the start have no learning effect and are passed over in training.
     5. Where an episode ends early, tokens behind its end get no credit.
 

@@ -150,10 +150,13 @@ class MultiTaskNet(HyperparametersMixin, TracerNet):
         return self.path_logit(together, last.repeat(count), torch.cat(list(paths))).chunk(count)
 
     def path_step(self, state: State, before: Tensor, number: int) -> tuple[Tensor, State]:
-        """Return the logits [B, N] of one step after the concept `before` [B], and the branch's next state."""
-        rows = self.dropout(self._step_rows(before[:, None], range(number, number + 1)))
+        """Return the logits [B, N] of one step after the concept `before` [B], and the branch's next state.
+
+        Without dropout, while training too: a path is the same then as when it is recommended.
+        """
+        rows = self._step_rows(before[:, None], range(number, number + 1))
         output, inner = self._branch(rows, _inner(state))
-        return self.path_head(self.dropout(output[:, 0])), _state_of(inner)
+        return self.path_head(output[:, 0]), _state_of(inner)
 
     def recommend(
         self, state: State, last: Tensor, length: int, beam_width: int = 1, no_repeat: bool = False
@@ -163,6 +166,8 @@ class MultiTaskNet(HyperparametersMixin, TracerNet):
 
     def trace(self, state: State, path: Tensor) -> Tensor:
         """Return the logits [B, L] of success at each step of `path` [B, L], answers on it unseen."""
+        if not path.shape[1]:
+            return state[0].new_zeros(path.shape)
         logit: Tensor = self.tracing_head(self.tracing(self.asked(path), _inner(state))[0])
         return logit[..., 0]
 

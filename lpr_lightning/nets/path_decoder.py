@@ -116,6 +116,9 @@ class PathDecoder(PathNet):
 
         Log-probabilities are those at the same temperature.
         """
+        if not len(request):
+            none = request.length.new_zeros(0, 1)
+            return SampledPaths(none, none.float(), none.bool())
         prompt = self._read(request)
         rows = len(request) * group_size
         draws = None if draws is None else draws.fork(group_size)

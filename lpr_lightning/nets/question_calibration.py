@@ -120,4 +120,4 @@ class QuestionCalibration(nn.Module):
         drawn = None
         if self.questions_per_concept is not None:
             drawn = self.frozen.table.sample(question_draws, self.questions_per_concept, self.with_replacement)
-        return self.frozen.group_success(hidden, group, drawn)
+        return self.frozen.group_success(hidden, group[:, None], drawn)[:, 0]

@@ -60,12 +60,13 @@ class QuestionHead(nn.Module):
         if torch.is_grad_enabled() and (state_half.requires_grad or vector_half.requires_grad):
             joint = (state_half + F.embedding(row, vector_half)).relu_()
             return F.linear(joint, self.output.weight, self.output.bias).squeeze(-1)
-        with torch.no_grad():
+        state_half, vector_half, weight = self._alike(state_half, vector_half)
+        with torch.no_grad(), torch.autocast(row.device.type, enabled=False):
             most = min(len(row), CPU_ROWS if row.device.type == "cpu" else GPU_ROWS)
             logit, buffer = state_half.new_empty(len(row)), state_half.new_empty(most, state_half.shape[1])
             for states, index, part in zip(*(torch.split(one, max(most, 1)) for one in (state_half, row, logit))):
                 joint = torch.index_select(vector_half, 0, index, out=buffer[: len(index)])
-                torch.mv(joint.add_(states).relu_(), self.output.weight.squeeze(0), out=part)
+                torch.mv(joint.add_(states).relu_(), weight, out=part)
             return logit.add_(self.output.bias)
 
     def logits(self, state_half: Tensor, vector_half: Tensor, row: Tensor | None = None) -> Tensor:
@@ -85,11 +86,12 @@ class QuestionHead(nn.Module):
             asked = vector_half if row is None else F.embedding(row, vector_half)[:, None]
             joint = (state_half[:, :, None] + asked).relu_()
             return F.linear(joint, self.output.weight, self.output.bias).squeeze(-1)
-        with torch.no_grad():
+        state_half, vector_half, weight = self._alike(state_half, vector_half)
+        with torch.no_grad(), torch.autocast(state_half.device.type, enabled=False):
             if row is None:
-                grid = self._blocks(state_half.flatten(0, 1)[None], vector_half, None)
+                grid = self._blocks(state_half.flatten(0, 1)[None], vector_half, weight, None)
                 return grid.view(*state_half.shape[:2], len(vector_half))
-            return self._blocks(state_half, vector_half, row)
+            return self._blocks(state_half, vector_half, weight, row)
 
     def state_weights(self) -> list[Tensor]:
         """Return what `state_half` is computed from, besides the states."""
@@ -99,7 +101,13 @@ class QuestionHead(nn.Module):
         """Return what `vector_half` is computed from, besides the vectors."""
         return [self.vector_layer.weight, self.vector_layer.bias, self.joint.weight, self.joint.bias]
 
-    def _blocks(self, state_half: Tensor, vector_half: Tensor, row: Tensor | None) -> Tensor:
+    def _alike(self, state_half: Tensor, vector_half: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return both halves and the last product's weight in the widest type among them; autocast narrows some."""
+        weight = self.output.weight.squeeze(0)
+        kind = torch.promote_types(torch.promote_types(state_half.dtype, vector_half.dtype), weight.dtype)
+        return state_half.to(kind), vector_half.to(kind), weight.to(kind)
+
+    def _blocks(self, state_half: Tensor, vector_half: Tensor, weight: Tensor, row: Tensor | None) -> Tensor:
         """Return [B, G, M], block by block in one reused buffer; without `row`, B is 1."""
         rows, states, width = state_half.shape
         asked = len(vector_half) if row is None else row.shape[1]
@@ -109,7 +117,6 @@ class QuestionHead(nn.Module):
         deep = max(1, min(rows, most // (high * wide)))
         logit = state_half.new_empty(rows, states, asked)
         buffer = state_half.new_empty(deep * high * wide, width)
-        weight = self.output.weight.squeeze(0)
         for first in range(0, rows, deep):
             for left in range(0, asked, wide):
                 if row is None:

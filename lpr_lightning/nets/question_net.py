@@ -20,6 +20,9 @@ from lpr_lightning.types import Exercise, InteractionBatch, State
 MOST_ANSWERED = 2**25
 """Numbers of the largest table that holds the products of all questions with both answers (128 MiB of float32)."""
 
+ROWS = 512
+"""Groups whose questions are asked at a time; they are padded to the largest of them."""
+
 
 class Trace(NamedTuple):
     """A net's run over whole logs: `hidden` [B, T, H] after each answer, zero under the mask; `vectors` [U, D], the
@@ -31,7 +34,10 @@ class Trace(NamedTuple):
     row: Tensor
 
     def at(self, mask: Tensor, points: int) -> Tensor:
-        """Return the hidden states [S, H] at `points` evenly spaced answers of each log, the last one among them."""
+        """Return the hidden states at `points` evenly spaced answers of each log, the last one among them.
+
+        Rows [S * points, H], those of a log side by side; of the S logs that have answers.
+        """
         share = torch.arange(1, points + 1, device=mask.device)
         place = (mask.sum(1)[:, None] * share + points - 1) // points - 1
         row = torch.arange(len(mask), device=mask.device)[:, None].expand_as(place)
@@ -166,26 +172,34 @@ class QuestionNet(TracerNet):
         return self.head.pairs(half, self.head.vector_half(trace.vectors), trace.row[:, 1:][following]), place
 
     @torch.no_grad()
-    def group_success(self, hidden: Tensor, group: Tensor, questions: Tensor | None) -> Tensor:
-        """Return the mean success probability [S] over questions of the groups `group` [S] (eq. 14).
+    def group_success(
+        self, hidden: Tensor, group: Tensor, questions: Tensor | None = None, most: int | None = None
+    ) -> Tensor:
+        """Return the mean success probability [B * S, M] over the questions of groups (eq. 14).
+
+        Work grows with the questions of the groups asked about, not with all that there are.
 
         Args:
-            hidden: States [S, H].
-            group: Group asked about in each state.
-            questions: The questions that stand for each group, [G, K]; None takes all of each group.
+            hidden: S states for each of B rows, [B * S, H].
+            group: Groups asked about, [B, M], all with questions.
+            questions: The questions that stand for each group, [G, K]; None takes those of the group.
+            most: Take at most so many questions of a group, evenly spaced among them; None takes all.
         """
-        half, items, order = self.head.state_half(hidden), self._halves.items(), group.argsort()
-        success = hidden.new_empty(len(hidden))
-        if questions is not None:
-            logit = self.head.logits(half[order, None], items, questions[group[order]])
-            success[order] = logit.sigmoid().mean(2)[:, 0]
-            return success
-        sizes = torch.bincount(group, minlength=len(self.table.count)).tolist()
-        for number, states in enumerate(torch.split(order, sizes)):
-            if len(states):
-                logit = self.head.logits(half[states][None], items[self.table.questions_of(number)])
-                success[states] = logit[0].sigmoid().mean(1)
-        return success
+        items, half, (rows, asked) = self._halves.items(), self.head.state_half(hidden), group.shape
+        states = len(hidden) // max(rows, 1)
+        half = half.view(rows, states, half.shape[1]).repeat_interleave(asked, 0)
+        group, success = group.flatten(), hidden.new_empty(half.shape[:2])
+        order = group.argsort()
+        if questions is None:
+            order = order[self.table.count[group[order]].argsort(descending=True, stable=True)]
+        for some in torch.split(order, ROWS):
+            if questions is None:
+                chosen, real = self.table.spaced(group[some], most)
+                chance = self.head.logits(half[some], items, chosen).sigmoid()
+                success[some] = (chance * real[:, None]).sum(2) / real.sum(1)[:, None]
+            else:
+                success[some] = self.head.logits(half[some], items, questions[group[some]]).sigmoid().mean(2)
+        return success.view(rows, asked, states).transpose(1, 2).reshape(len(hidden), asked)
 
     def _run(self, rows: Tensor, index: Tensor, correct: Tensor, packed: PackedRows) -> tuple[Tensor, State]:
         """Return hidden states [S, H] from the question products `rows[index]`, and the states [B, H] at the end."""
@@ -211,11 +225,12 @@ class QuestionNet(TracerNet):
         """Return the states [B, H] after answers of 0 or 1, packed in `batch_sizes`, [S]."""
         if not len(correct):
             return state
-        rows, index = self._answered.find(asked)
-        weight = layer_weights(self.lstm).weight_hh
-        scaled = self._scaled_weight([weight], lambda: weight * gate_scale(weight)[:, None])
-        products = rows.view(2 * len(rows), len(scaled))
-        return lookup_last(products, 2 * index + correct.long(), scaled, batch_sizes, state[0], state[1])
+        with torch.autocast(correct.device.type, enabled=False):
+            rows, index = self._answered.find(asked)
+            weight = layer_weights(self.lstm).weight_hh
+            scaled = self._scaled_weight([weight], lambda: weight * gate_scale(weight)[:, None])
+            products = rows.view(2 * len(rows), len(scaled))
+            return lookup_last(products, 2 * index + correct.long(), scaled, batch_sizes, state[0], state[1])
 
     def _answered_product(self, vectors: Tensor) -> Tensor:
         """Return what vectors [..., D] bring to the gates with either answer, bias and scale included, [..., 8H]."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpr_lightning.draws import Draws
-from lpr_lightning.functional.calibration import mean_over_questions
 from lpr_lightning.nets.concept_rows import concept_sets, mean_rows
 from lpr_lightning.nets.memo import Memo
 from lpr_lightning.types import PAD, Exercise
@@ -182,23 +181,17 @@ class QuestionTable(nn.Module):
         """Which concepts have questions (of their group) to speak for them, [N] bool."""
         return (self.count > 0)[self.group]
 
-    def mean_success(self, probability: Tensor) -> Tensor:
-        """Return the mean over each concept's questions (of its group) of what all questions are solved with.
+    def spaced(self, group: Tensor, most: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the questions of groups [R], at most `most` of each and evenly spaced, and which are real, [R, K].
 
-        Args:
-            probability: Success probability of every question, [..., Q].
-
-        Returns:
-            Means [..., N] (eq. 14); 0 for concepts without questions.
+        What is not real is any question.
         """
-        groups = len(self.count)
-        pair_group = torch.arange(groups, device=self.group.device).repeat_interleave(self.count)
-        return mean_over_questions(probability, self.question, pair_group, groups)[..., self.group]
-
-    def sampled_success(self, probability: Tensor, drawn: Tensor) -> Tensor:
-        """Return the mean over the questions `drawn` [G, K] for each concept's group, [S, N]; `probability` [S, Q]."""
-        rows = probability[:, drawn.clamp_min(0).flatten()].view(len(probability), *drawn.shape)
-        return rows.mean(2)[:, self.group]
+        size = self.count[group]
+        taken = size if most is None else size.clamp_max(most)
+        place = torch.arange(int(taken.max()) if len(group) else 0, device=group.device)
+        spread = place * size[:, None] // taken.clamp_min(1)[:, None]
+        last = max(len(self.question) - 1, 0)
+        return self.question[(self.offsets[group, None] + spread).clamp_max(last)], place < taken[:, None]
 
     def questions_of(self, group: int) -> Tensor:
         """Return the questions of a group."""

@@ -55,8 +55,9 @@ def shared_prompt_attention(
     scale = width**-0.5 if scaling is None else scaling
     query = query * scale
     grouped = query.view(prompts, -1, heads, steps, width).transpose(1, 2).reshape(prompts, heads, -1, width)
-    lowest = torch.finfo(query.dtype).min
-    to_prompt = (grouped @ prompt_key.transpose(2, 3)).masked_fill(~shared_prompt.mask[:, None, None], lowest)
+    to_prompt = grouped @ prompt_key.transpose(2, 3)
+    lowest = torch.finfo(to_prompt.dtype).min
+    to_prompt = to_prompt.masked_fill(~shared_prompt.mask[:, None, None], lowest)
     size = to_prompt.shape[3]
     to_prompt = to_prompt.view(prompts, heads, -1, steps, size).transpose(1, 2).reshape(batch, heads, steps, size)
     to_path = query @ key.transpose(2, 3)

@@ -112,7 +112,8 @@ class BeamSearch(Search):
             return _Extensions(beam[None], action.reshape(count, -1), value, effect)
         rows = torch.arange(count * width, device=device).view(count, width)
         value, effect = self._values(environment, learners, select_rows(state, rows[:, 0]), every, last)
-        fewer = value.masked_fill(every < 0, -torch.inf).topk(self.tried, dim=1).indices
+        ranked = value.masked_fill(every < 0, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        fewer = ranked[:, : self.tried]
         others = every.gather(1, fewer).repeat_interleave(width - 1, 0)
         more = self._values(environment, learners, select_rows(state, rows[:, 1:].flatten()), others, last)
         beam = torch.arange(1, width, device=device).repeat_interleave(self.tried)

@@ -24,7 +24,7 @@ from lpr_lightning.protocols import Environment, Examples, LearnerData
 from lpr_lightning.ranks import gathered, rank_and_world
 from lpr_lightning.types import PAD, PathRequest
 
-FORMAT = 3
+FORMAT = 4
 CHUNK = 64
 """Requests searched between two updates of the progress bar."""
 

@@ -92,7 +92,7 @@ class GeneticSearch(Search):
         for number in range(self.generations):
             child = self._breed(path, value, learners, Draws.of(self.seed, number, learners.row))
             child_value, child_effect = self.evaluate(environment, learners, child)
-            elite = value.topk(self.elite, dim=1).indices
+            elite = value.argsort(dim=1, descending=True, stable=True)[:, : self.elite]
             path = torch.cat([path.gather(1, elite[..., None].expand(-1, -1, length)), child], 1)
             value = torch.cat([value.gather(1, elite), child_value], 1)
             joined = [torch.cat(pair, 1) for pair in zip(best, (child, child_value, child_effect))]
@@ -139,6 +139,7 @@ def _distinct(path: Tensor, value: Tensor, effect: Tensor, top: int) -> tuple[Te
     value, order = value.sort(dim=1, descending=True, stable=True)
     path = path.gather(1, order[..., None].expand_as(path))
     same = (path[:, :, None] == path[:, None]).all(3).tril(-1).any(2)
-    value, kept = value.masked_fill(same, -torch.inf).topk(min(top, value.shape[1]), dim=1)
+    value, kept = value.masked_fill(same, -torch.inf).sort(dim=1, descending=True, stable=True)
+    value, kept = value[:, :top], kept[:, :top]
     path = path.gather(1, kept[..., None].expand(-1, -1, path.shape[2]))
     return path, value, effect.gather(1, order).gather(1, kept)

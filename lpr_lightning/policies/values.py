@@ -19,10 +19,12 @@ from lpr_lightning.types import State
 
 PASSED_WEIGHT = 0.3
 TIE_BREAK = 1e-3
+STEPS = 2.0**17
+"""Values are compared in steps of 2^-17."""
 
 
 class SearchValue(ABC):
-    """Base class of what searches maximise."""
+    """Base class of what searches maximise; values that are equal but for rounding should be equal (`settled`)."""
 
     @abstractmethod
     def guide(self, environment: Environment, state: State, concept: Tensor) -> Tensor:
@@ -46,11 +48,12 @@ class ExamValue(SearchValue):
 
     def guide(self, environment: Environment, state: State, concept: Tensor) -> Tensor:
         """Return mean target mastery plus 0.3 times the share of the exam passed."""
-        return _prepared(environment.goal.assess(environment.simulator, state, concept))
+        return settled(_prepared(environment.goal.assess(environment.simulator, state, concept)))
 
     def final(self, standing: Standing, before: Tensor) -> Tensor:
         """Return the learning effect, ties broken."""
-        return learning_effect(before, standing.score, standing.best) + TIE_BREAK * _prepared(standing)
+        effect = learning_effect(before, standing.score, standing.best)
+        return settled(effect) + TIE_BREAK * settled(_prepared(standing))
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,23 @@ class ChainValue(SearchValue):
         held = logsigmoid(self.steepness * (ancestor - self.level))
         chain = (0.5 * held @ among.to(held).mT).exp()
         value = target + self.credit * (1 - target) * chain
-        return masked_mean(value, (concept >= 0)[:, None].expand_as(value), 2).flatten()
+        return settled(masked_mean(value, (concept >= 0)[:, None].expand_as(value), 2).flatten())
 
     def final(self, standing: Standing, before: Tensor) -> Tensor:
         """Return mean target mastery."""
-        return standing.mastery
+        return settled(standing.mastery)
+
+
+def settled(value: Tensor) -> Tensor:
+    """Return values rounded to steps of 2^-17.
+
+    Paths that lead to the same, such as two orders of steps that do not touch each other, are then equal, and the first
+    one is taken; otherwise rounding errors would choose, which depend on how many learners are searched side by side.
+
+    >>> settled(torch.tensor([0.5, 0.5 + 1e-7])).tolist()
+    [0.5, 0.5]
+    """
+    return (value * STEPS).round() / STEPS
 
 
 def _prepared(standing: Standing) -> Tensor:

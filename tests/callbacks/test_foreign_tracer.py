@@ -308,7 +308,9 @@ def test_mastery_is_written(tmp_path: Path) -> None:
     trainer.predict(module, datamodule=Requests(order=[3, 1, 0, 2], size=3), return_predictions=False)
     with (Path(str(trainer.log_dir)) / "mastery.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["learner", "concept", "name", "mastery", "target"]
+    assert list(rows[0]) == ["learner", "concept", "name", "mastery", "answers", "target"]
+    answered = [(log_of().batch(torch.tensor([b])).concept == n).sum().item() for b in range(4) for n in range(6)]
+    assert [int(row["answers"]) for row in rows] == answered
     assert [(row["learner"], row["concept"]) for row in rows] == [(str(b), str(n)) for b in range(4) for n in range(6)]
     assert [row["name"] for row in rows[:6]] == list(Histories.concept_names)
     assert [row["target"] for row in rows[:6]] == ["yes", "", "yes", "", "", ""]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,7 @@ def test_paths_are_mixed(tmp_path: Path) -> None:
     parents = path[2, :3]
     same = (drawn[3::4, None] == parents).float().mean(2).amax(1)
     assert float(same.mean()) > 0.6
-    shorter = PathRequest(request.history, request.targets, torch.tensor([4, 2, 4, 0, 1, 4]), *[request.learner] * 2)
+    shorter = replace(request, length=torch.tensor([4, 2, 4, 0, 1, 4]), row=request.learner)
     lengths = (callback._mixed(module, shorter, own) != PAD).sum(2)
     assert bool((lengths <= shorter.length[:, None]).all())
 

@@ -56,6 +56,20 @@ def test_it_is_plain_yaml(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
 
 
+def test_tracers_are_evaluated_alike() -> None:
+    """Whole logs, the same split of the same learners: figures of two tracers may stand in one table."""
+    found = {}
+    for path in CONFIGS.glob("*.yaml"):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = content["data"]
+        if data["init_args"]["task"]["class_path"] == "NextAnswers":
+            task = data["init_args"]["task"]["init_args"]
+            own = {name: value for name, value in data["init_args"].items() if name not in ("batch_size", "task")}
+            found[path.stem] = (data["class_path"], own, task["max_length"], task["evaluation_length"])
+    assert len(found) >= 6
+    assert all(one == found["dkt"] for one in found.values()), found
+
+
 @pytest.mark.parametrize("path", sorted((CONFIGS / "preset").glob("*.yaml")), ids=ids)
 def test_a_preset_runs_over_grpo(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from lpr_lightning.datamodules.unseen_learners import UnseenLearners, joined
-from lpr_lightning.errors import DataError, MissingFileError
+from lpr_lightning.errors import DataError, MissingFileError, SettingError
 from lpr_lightning.types import Interactions
 
 VOCABULARY = {"Fractions": 0, "Decimals": 1, "Percent Of": 2, "17": 0, "18": 1, "2_37": 2}
 
 
-def read(tmp_path: Path, goals: str, histories: str | None = None, answers: str | None = None) -> UnseenLearners:
+def read(tmp_path: Path, goals: str | None, histories: str | None = None, answers: str | None = None) -> UnseenLearners:
     paths: dict[str, str | None] = {}
     for name, text in (("goals", goals), ("histories", histories), ("answers", answers)):
         paths[name] = None if text is None else str(tmp_path / f"{name}.csv")
         if text is not None:
             (tmp_path / f"{name}.csv").write_text(text)
     items = ["q1", "q2"]
-    return UnseenLearners.read(str(tmp_path / "goals.csv"), paths["histories"], 10, VOCABULARY, items, paths["answers"])
+    return UnseenLearners.read(paths["goals"], paths["histories"], 10, VOCABULARY, items, paths["answers"])
 
 
 def test_histories_and_goals_become_requests(tmp_path: Path) -> None:
@@ -39,6 +39,48 @@ def test_histories_and_goals_become_requests(tmp_path: Path) -> None:
     assert request.history.correct[1].tolist() == [1.0, 1.0, 0.0]
     assert request.history.item[1].tolist() == [-1, 1, 0]
     assert request.learner.tolist() == [-1, -1, -1]
+
+
+def test_without_goals_everyone_with_a_history_is_asked_for(tmp_path: Path) -> None:
+    histories = "learner,concept,correct,order\nzoe,17,1,2\nann,18,0,1\nzoe,2_37,0,1\n"
+    requests = read(tmp_path, None, histories)
+    assert requests.learners == ["zoe", "ann"]
+    request = requests.asking(pytest.fail).batch(torch.arange(2))
+    assert request.history.concept.squeeze(-1).tolist() == [[2, 0], [1, -1]]
+    assert request.length.tolist() == [10, 10]
+    assert not bool(request.targets.any())
+    assert request.asked is None
+
+
+def test_neither_goals_nor_histories_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="predict_goals"):
+        read(tmp_path, None)
+    with pytest.raises(DataError, match=r"histories.csv: there is no row below the header"):
+        read(tmp_path, None, "learner,concept,correct\n")
+
+
+@pytest.mark.parametrize("header", ["learner,targets,items", "learner,items,targets"])
+def test_questions_may_be_listed(tmp_path: Path, header: str) -> None:
+    rows = [{"learner": "bo", "targets": "17", "items": "q2; q1"}, {"learner": "new", "targets": "", "items": "q2"}]
+    rows.append({"learner": "ann", "targets": "18", "items": ""})
+    lines = [",".join(row[name] for name in header.split(",")) for row in rows]
+    requests = read(tmp_path, "\n".join([header, *lines]))
+    concepts = torch.tensor([[0, -1], [1, 2]])
+    request = requests.asking(lambda: concepts).batch(torch.tensor([2, 0, 1]))
+    assert request.asked is not None
+    assert request.asked.item.tolist() == [[-1, -1], [0, 1], [1, -1]]
+    assert request.asked.concept.tolist() == [
+        [[-1, -1], [-1, -1]],
+        [[0, -1], [1, 2]],
+        [[1, 2], [-1, -1]],
+    ]
+    assert request.targets.tolist() == [[False, True, False], [True, False, False], [False] * 3]
+
+
+def test_questions_alone_may_be_asked_for(tmp_path: Path) -> None:
+    requests = read(tmp_path, "learner,items\nbo,q2\n")
+    assert requests.items is not None
+    assert requests.items.tolist() == [[1]]
 
 
 def test_nobody_needs_a_history(tmp_path: Path) -> None:
@@ -101,6 +143,12 @@ def test_answers_without_a_goal_are_refused(tmp_path: Path) -> None:
         ("learner,targets\na,Fractoins\n", None, r"goals.csv, row 2, column 'targets': .*'Fractoins'.*'Fractions'"),
         ("learner,targets\na,\n", None, "the cell is empty"),
         ("learner,targets\n", None, "no row below the header"),
+        (
+            "learner,items\na,q2\nb,Q3\n",
+            None,
+            r"row 3, column 'items': the question 'Q3' is not known",
+        ),
+        ("learner,items,targets\na,q2,17\nb,,\n", None, r"row 3, column 'items': expected questions, or targets"),
         ("learner,goal\na,17\n", None, "column 'targets': the column is missing"),
         ("learner,targets,length\na,17,0\n", None, r"row 2, column 'length': expected a number of 1 or more"),
         ("learner,targets\na,17\n", "learner,concept,correct\na,17,0.5\n", r"row 2, column 'correct'"),

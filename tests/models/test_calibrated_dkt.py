@@ -18,8 +18,9 @@ from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import MissingFileError, SettingError
 from lpr_lightning.models.calibrated_dkt import CalibratedDKT
+from lpr_lightning.nets.question_head import QuestionHead
 from lpr_lightning.protocols import Tracer
-from lpr_lightning.types import Answers, InteractionBatch
+from lpr_lightning.types import Answers, InteractionBatch, Interactions
 
 SIZES: dict[str, Any] = {"num_concepts": 6, "num_items": 18, "embedding_size": 8, "hidden_size": 12, "head_size": 16}
 
@@ -291,6 +292,70 @@ def test_random_numbers_of_a_learner_do_not_depend_on_the_batch(data: SyntheticL
     parts = [loss([0, 2]), loss([1, 3])]
     whole, answers = loss([0, 1, 2, 3])
     assert whole == pytest.approx(sum(value * count for value, count in parts) / answers, rel=1e-5)
+
+
+def concept_errors(made: CalibratedDKT, *batches: InteractionBatch) -> dict[str, float]:
+    made.eval()
+    with torch.no_grad():
+        for one in batches:
+            made.test_step(one, 0)
+    return {name: float(value) for name, value in made.figures("test").items() if name.startswith("concept")}
+
+
+def spread(made: CalibratedDKT) -> CalibratedDKT:
+    """Questions that differ, so that mastery is not the mean over them."""
+    assert made.net.table.own is not None
+    torch.nn.init.normal_(made.net.table.own)
+    made.calibration.remember(made.net)
+    return made
+
+
+def test_the_concept_error_is_that_of_a_loop(data: SyntheticLearners) -> None:
+    made, one = spread(tracer(data, error_concepts=None, error_states=2)).eval(), batch(data)
+    gaps = []
+    with torch.no_grad():
+        for row, length in enumerate(one.lengths.tolist()):
+            for answers in (-(-length // 2), length):
+                log = one.select(torch.tensor([row])).first(torch.tensor([answers]))
+                state = made.encode(log)
+                chance, mastery = made.net.item_logits(state)[0].sigmoid(), made.mastery(state)[0]
+                for concept in range(6):
+                    questions = (data.item_concepts == concept).any(1)
+                    gaps.append(abs(float(mastery[concept] - chance[questions].mean())))
+    assert concept_errors(made, one)["concept_mae"] == pytest.approx(sum(gaps) / len(gaps), rel=1e-4)
+
+
+def test_the_concept_error_is_measured_on_a_sample_that_batches_do_not_change(data: SyntheticLearners) -> None:
+    made, one = spread(tracer(data, error_concepts=3)), batch(data, 8)
+    whole = concept_errors(made, one)
+    rows = [one.select(torch.tensor([row])) for row in (5, 0, 7, 3, 1, 2, 6, 4)]
+    assert concept_errors(made, *rows) == pytest.approx(whole, rel=1e-4)
+    every = concept_errors(spread(tracer(data, error_concepts=None)), one)
+    assert whole["concept_mae"] != pytest.approx(every["concept_mae"], rel=1e-6)
+    assert whole["concept_mae"] == pytest.approx(every["concept_mae"], rel=0.5)
+
+
+def test_the_sample_does_not_grow_with_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    plain = QuestionHead.logits
+
+    def logits(head: QuestionHead, state: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        found = plain(head, state, *others)
+        counted.append(found.numel())
+        return found
+
+    monkeypatch.setattr(QuestionHead, "logits", logits)
+    monkeypatch.setattr("lpr_lightning.models.calibrated_dkt.MOST_QUESTIONS", 4)
+    asked = []
+    for concepts, questions in ((10, 40), (10, 400), (100, 400), (100, 4000)):
+        made = tracer(num_concepts=concepts, num_items=questions, error_concepts=5)
+        made.net.table.attach(torch.arange(questions)[:, None] % concepts)
+        one = Interactions.from_lists([[(0, 1)] * 4] * 3).batch(torch.arange(3))
+        counted.clear()
+        with torch.no_grad():
+            made.validation_step(one, 0)
+        asked.append(sum(counted))
+    assert asked == [3 * 2 * 5 * (1 + 4)] * 4
 
 
 def test_clusters_make_a_concept_stand_for_its_clusters_questions(data: SyntheticLearners, tmp_path: Path) -> None:

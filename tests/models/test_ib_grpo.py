@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,13 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(
     run.fit(resumed, datamodule=data(folder), ckpt_path=str(kept))
     assert run.current_epoch == 3
     torch.testing.assert_close(dict(resumed.state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
+
+
+def test_a_path_needs_targets(folder: Path) -> None:
+    model, request = policy(folder).eval(), next(iter(_ready(data(folder)).test_dataloader()))
+    assert isinstance(request, PathRequest)
+    with pytest.raises(SettingError, match="predict_goals='requests without targets'"):
+        model.predict_step(replace(request, targets=torch.zeros_like(request.targets)), 0)
 
 
 def test_prediction_works_for_unseen_learners_with_and_without_history(folder: Path) -> None:

@@ -91,6 +91,16 @@ def test_dropout_is_off_where_nothing_is_learned() -> None:
     assert not torch.equal(net.path_logit(state, last, paths()), net.path_logit(state, last, paths()))
 
 
+@pytest.mark.parametrize("decoder", ["autoregressive", "direct", "shared"])
+def test_while_training_it_decodes_the_path_that_it_recommends(decoder: Decoder) -> None:
+    net = net_of(decoder=decoder, dropout=0.9)
+    state, last = net.encode(histories()), torch.arange(6) % 5
+    recommended = net.recommend(state, last, 4)
+    net.train()
+    for _ in range(3):
+        assert torch.equal(net.recommend(net.encode(histories()), last, 4), recommended)
+
+
 def test_it_records_its_arguments() -> None:
     net = net_of("rnn", "shared")
     description = plain(net)

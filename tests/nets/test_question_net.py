@@ -104,16 +104,27 @@ def test_predictions_are_the_plain_heads() -> None:
         torch.testing.assert_close(one.predict(state, asked([item] * 4)), items[:, item].sigmoid())
 
 
-def test_group_success_is_the_mean_over_questions() -> None:
-    one = net()
-    hidden, group = torch.randn(9, 5).double(), torch.tensor([0, 2, 2, 1, 0, 2, 1, 1, 0])
+@pytest.mark.parametrize("rows", [512, 2])
+def test_group_success_is_the_mean_over_questions(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lpr_lightning.nets.question_net.ROWS", rows)
+    table = QuestionTable(6, 3, 4)
+    table.attach(torch.tensor([[0], [0], [1], [0], [1], [2]]))
+    of = {0: [0, 1, 3], 1: [2, 4], 2: [5]}
+    one = QuestionNet(table, 5, 8).double().eval()
+    hidden, group = torch.randn(6, 5).double(), torch.tensor([[0, 2], [2, 1], [1, 0]])
     with torch.no_grad():
         answers = one.item_logits((hidden,)).sigmoid()
-    exact = torch.stack([answers[row, 2 * g : 2 * g + 2].mean() for row, g in enumerate(group.tolist())])
-    torch.testing.assert_close(one.group_success(hidden, group, None), exact)
-    drawn = torch.tensor([[0, 0, 1], [2, 3, 3], [5, 5, 5]])
-    sampled = torch.stack([answers[row, drawn[g]].mean() for row, g in enumerate(group.tolist())])
-    torch.testing.assert_close(one.group_success(hidden, group, drawn), sampled)
+
+    def means(questions: dict[int, list[int]]) -> torch.Tensor:
+        wanted = [[answers[row, questions[g]].mean() for g in group[row // 2].tolist()] for row in range(6)]
+        return torch.tensor(wanted).double()
+
+    torch.testing.assert_close(one.group_success(hidden, group), means(of))
+    torch.testing.assert_close(one.group_success(hidden, group, most=9), means(of))
+    torch.testing.assert_close(one.group_success(hidden, group, most=2), means({0: [0, 1], 1: [2, 4], 2: [5]}))
+    drawn = [[0, 0, 1], [2, 4, 4], [5, 5, 5]]
+    torch.testing.assert_close(one.group_success(hidden, group, torch.tensor(drawn)), means(dict(enumerate(drawn))))
+    assert one.group_success(hidden[:0], group[:0]).shape == (0, 2)
 
 
 def test_memoised_values_follow_the_weights() -> None:

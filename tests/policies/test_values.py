@@ -29,8 +29,10 @@ from lpr_lightning.policies import (
     TargetActions,
 )
 from lpr_lightning.policies.search import step
+from lpr_lightning.policies.values import SearchValue
 from lpr_lightning.protocols import Environment
 from lpr_lightning.simulators.actions import QuestionActions
+from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.simulators.true_learners import TrueLearners
 from lpr_lightning.types import InteractionBatch, PathRequest
 
@@ -110,7 +112,22 @@ def test_without_a_graph_the_chain_credits_every_target_wholly() -> None:
 
 def test_the_end_counts_targets_alone() -> None:
     standing = Targets(SoftExam()).assess(world(), world().start(requests()), torch.full((12, 1), 2))
-    assert torch.equal(ChainValue().final(standing, standing.score), standing.mastery)
+    torch.testing.assert_close(ChainValue().final(standing, standing.score), standing.mastery, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [ExamValue(), ChainValue(prerequisites=PrerequisiteGraph([(0, 1)]))])
+def test_rounding_errors_choose_no_path(value: SearchValue) -> None:
+    """States of steps of 2^-17 and the same with errors of a float's last place are worth the same."""
+    ladder = Ladder(2)
+    mastery = torch.tensor([[0.5, 0.25], [0.75, 0.125]])
+    noisy = mastery * (1 + torch.tensor([[1e-7, -1e-7], [-1e-7, 1e-7]]))
+    where, concept = Environment(ladder, Targets(SoftExam())), torch.tensor([[0], [1]])
+    assert not torch.equal(mastery, noisy)
+    exact, other = (value.guide(where, (one,), concept) for one in (mastery, noisy))
+    assert torch.equal(exact, other)
+    before = torch.tensor([0.25, 0.0])
+    exact, other = (value.final(where.goal.assess(ladder, (one,), concept), before) for one in (mastery, noisy))
+    assert torch.equal(exact, other)
 
 
 WIDE = CONCEPTS**LENGTH
