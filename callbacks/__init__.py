@@ -10,6 +10,7 @@ from lpr_lightning.callbacks.evaluation import AnswersCallback, HistoryCallback,
 from lpr_lightning.callbacks.mastery_heatmap import MasteryHeatmap
 from lpr_lightning.callbacks.mastery_report import MasteryReport
 from lpr_lightning.callbacks.metrics_json import MetricsJson
+from lpr_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from lpr_lightning.callbacks.pareto_front import ParetoFront
 from lpr_lightning.callbacks.path_samples import PathSamples
 from lpr_lightning.callbacks.prediction_writers import MasteryWriter, PathWriter, PredictionWriter
@@ -17,6 +18,7 @@ from lpr_lightning.callbacks.progress import StageProgressBar
 from lpr_lightning.callbacks.rank_fidelity import RankFidelity
 from lpr_lightning.callbacks.reliability_diagram import ReliabilityDiagram
 from lpr_lightning.callbacks.results_table import ResultsTable
+from lpr_lightning.callbacks.safe_checkpoints import SafeCheckpointIO
 from lpr_lightning.callbacks.step_seed import StepSeed
 from lpr_lightning.callbacks.true_effect import TrueEffect
 
@@ -30,6 +32,7 @@ __all__ = [
     "MasteryReport",
     "MasteryWriter",
     "MetricsJson",
+    "NonFiniteGuard",
     "ParetoFront",
     "PathSamples",
     "PathWriter",
@@ -38,6 +41,7 @@ __all__ = [
     "ReliabilityDiagram",
     "ResultsTable",
     "RolloutCallback",
+    "SafeCheckpointIO",
     "StageProgressBar",
     "StepSeed",
     "TrueEffect",

@@ -12,11 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lpr_lightning.callbacks import MetricsJson, StageProgressBar, StepSeed
+from lpr_lightning.callbacks import MetricsJson, NonFiniteGuard, SafeCheckpointIO, StageProgressBar, StepSeed
 from lpr_lightning.errors import MissingFileError
 
 CHECKPOINTS = "checkpoints"
@@ -129,19 +130,20 @@ class InterruptCheckpoint(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the file of an earlier interruption."""
-        if trainer.is_global_zero:
-            self.path.unlink(missing_ok=True)
+        trainer.strategy.remove_checkpoint(self.path)
 
 
 def fit_callbacks(
     given: Sequence[Callback], model: LightningModule, run: Path, trainer: Mapping[str, object]
 ) -> list[Callback]:
-    """Return what every fit has beside its `given` callbacks: `StepSeed`, the best, last and interrupted checkpoint.
+    """Return what every fit has beside its `given` callbacks: `StepSeed`, `NonFiniteGuard`, and the checkpoints.
 
     The best checkpoint is chosen by the model's `monitor`; a model without it keeps the last one only. `trainer` are
     the trainer's arguments.
     """
     added: list[Callback] = [] if any(isinstance(one, StepSeed) for one in given) else [StepSeed()]
+    if not any(isinstance(one, NonFiniteGuard) for one in given):
+        added.append(NonFiniteGuard())
     if trainer.get("enable_checkpointing") is False or trainer.get("fast_dev_run"):
         return added
     folder = run / CHECKPOINTS
@@ -155,6 +157,12 @@ def fit_callbacks(
     if not any(isinstance(one, OnExceptionCheckpoint) for one in given):
         added.append(InterruptCheckpoint(folder))
     return added
+
+
+def plugins(given: object) -> list[object]:
+    """Return the trainer's plugins, with `SafeCheckpointIO` where no other CheckpointIO is given."""
+    listed = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+    return listed if any(isinstance(one, CheckpointIO) for one in listed) else [*listed, SafeCheckpointIO()]
 
 
 def display_callbacks(

@@ -220,6 +220,7 @@ class PathCLI(LightningCLI):
         if config.get("logger") in (None, True) and not config.get("fast_dev_run"):
             config["logger"] = runs.loggers(folder)
         config["default_root_dir"] = str(folder)
+        config["plugins"] = runs.plugins(config.get("plugins"))
         # the configuration is saved without the checkpoint, so that starting from it again is a fresh run
         self.config[self.subcommand]["ckpt_path"] = None
         return super()._instantiate_trainer(config, added)
