@@ -7,6 +7,8 @@ from lpr_lightning.callbacks.answer_writer import AnswerWriter
 from lpr_lightning.callbacks.compare_baselines import CompareBaselines
 from lpr_lightning.callbacks.difficulty_trace import DifficultyTrace
 from lpr_lightning.callbacks.evaluation import AnswersCallback, HistoryCallback, RolloutCallback
+from lpr_lightning.callbacks.exact_resume import ExactResume
+from lpr_lightning.callbacks.last_checkpoint import LastCheckpoint
 from lpr_lightning.callbacks.mastery_heatmap import MasteryHeatmap
 from lpr_lightning.callbacks.mastery_report import MasteryReport
 from lpr_lightning.callbacks.metrics_json import MetricsJson
@@ -27,7 +29,9 @@ __all__ = [
     "AnswersCallback",
     "CompareBaselines",
     "DifficultyTrace",
+    "ExactResume",
     "HistoryCallback",
+    "LastCheckpoint",
     "MasteryHeatmap",
     "MasteryReport",
     "MasteryWriter",

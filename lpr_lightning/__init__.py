@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import AnswerWriter as AnswerWriter
     from lpr_lightning.callbacks import CompareBaselines as CompareBaselines
     from lpr_lightning.callbacks import DifficultyTrace as DifficultyTrace
+    from lpr_lightning.callbacks import ExactResume as ExactResume
+    from lpr_lightning.callbacks import LastCheckpoint as LastCheckpoint
     from lpr_lightning.callbacks import MasteryHeatmap as MasteryHeatmap
     from lpr_lightning.callbacks import MasteryReport as MasteryReport
     from lpr_lightning.callbacks import MasteryWriter as MasteryWriter
@@ -111,6 +113,8 @@ _MODULES = {
     "AnswerWriter": "callbacks",
     "CompareBaselines": "callbacks",
     "DifficultyTrace": "callbacks",
+    "ExactResume": "callbacks",
+    "LastCheckpoint": "callbacks",
     "MasteryHeatmap": "callbacks",
     "MasteryReport": "callbacks",
     "MasteryWriter": "callbacks",
