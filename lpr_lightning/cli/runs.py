@@ -241,22 +241,27 @@ def fit_callbacks(
     if trainer.get("enable_checkpointing") is False or trainer.get("fast_dev_run"):
         return added
     folder = run / CHECKPOINTS
-    if vars(rank_zero_only).get("rank", 0) == 0:
-        try:  # by it a fit that ended before its first checkpoint is known
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnwritableFileError(folder, error) from error
-        for one in (folder, run):
-            sweep(one)
     if not any(isinstance(one, ModelCheckpoint | LastCheckpoint) for one in given):
         if isinstance(model, Monitored):
             figure, mode = model.monitor
             best = ModelCheckpoint(folder, filename=BEST, monitor=figure, mode=mode, enable_version_counter=False)
             added.append(best)
         added.append(LastCheckpoint(folder, every_n_steps, every_n_minutes, LAST))
+        _mark_fit(folder)
     if not any(isinstance(one, OnExceptionCheckpoint) for one in given):
         added.append(InterruptCheckpoint(folder))
     return added
+
+
+def _mark_fit(folder: Path) -> None:
+    """Make the folder of checkpoints, by which a fit that ended before its first is known; clear up after kills."""
+    if vars(rank_zero_only).get("rank", 0) == 0:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnwritableFileError(folder, error) from error
+        for one in (folder, folder.parent):
+            sweep(one)
 
 
 def plugins(given: object) -> list[object]:
