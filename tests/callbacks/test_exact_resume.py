@@ -100,7 +100,7 @@ def same(one: Dropping, other: Dropping) -> bool:
 
 
 @pytest.mark.parametrize("manual", [False, True])
-@pytest.mark.parametrize("after", [1, 4, 5, 6, 9, 13])
+@pytest.mark.parametrize("after", [1, 5, 6, 13])
 def test_a_plain_loader_and_module_end_as_if_nothing_had_happened(tmp_path: Path, after: int, manual: bool) -> None:
     whole = fit(tmp_path / "whole", loader(), LastCheckpoint(every_n_batches=1), manual=manual)
     saving = LastCheckpoint(tmp_path, every_n_batches=2)
@@ -160,7 +160,7 @@ class Break(Callback):
 
 
 @pytest.mark.parametrize("hook", ["before", "after"])
-@pytest.mark.parametrize("batch", [1, 5, 6, 8])
+@pytest.mark.parametrize("batch", [1, 5, 8])
 def test_a_batch_that_broke_off_is_repeated_unless_its_step_was_taken(tmp_path: Path, hook: str, batch: int) -> None:
     whole = fit(tmp_path / "whole", loader())
     with pytest.raises(Killed):
@@ -184,7 +184,7 @@ def indexed(size: int) -> IndexedBatches:
     return IndexedBatches(rows, size, shuffle=True)
 
 
-@pytest.mark.parametrize("size", [2, 3, 8, 40])
+@pytest.mark.parametrize("size", [3, 8, 40])
 def test_another_batch_size_goes_on_at_the_right_example(tmp_path: Path, size: int) -> None:
     with pytest.raises(Killed):
         fit(tmp_path / "killed", indexed(4), LastCheckpoint(tmp_path, every_n_batches=7), killed := Kill(8))
