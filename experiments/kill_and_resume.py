@@ -29,7 +29,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.context import ForkProcess
@@ -50,7 +50,9 @@ from lpr_lightning.cli import main as command_line
 from lpr_lightning.cli import session as _session  # noqa: F401, imported before runs are forked
 
 PROJECT = Path(__file__).resolve().parents[1]
-SAVED_EVERY, EPOCHS, ROWS, SIZE = 3, 3, 160, 8
+SAVED_EVERY, EPOCHS, ROWS, SIZE = 3, 3, 800, 8
+PLAIN_EVERY = 7
+"""Steps from one checkpoint of the plain module to the next."""
 START, END = "<!-- kills -->", "<!-- end of kills -->"
 OURS, STOCK = "plain module with ExactResume, LastCheckpoint, SafeCheckpointIO", "plain module, stock Lightning"
 BEFORE, SAVING = "before the first checkpoint", "while saving"
@@ -89,9 +91,9 @@ def plain_fit(stock: bool, folder: Path, resume: bool) -> None:
     module = Plain()
     rows = torch.randn(ROWS, 8, generator=torch.Generator().manual_seed(1))
     saved = folder / "checkpoints"
-    callbacks: list[Callback] = [ModelCheckpoint(saved, every_n_train_steps=SAVED_EVERY, save_last=True)]
+    callbacks: list[Callback] = [ModelCheckpoint(saved, every_n_train_steps=PLAIN_EVERY, save_last=True)]
     if not stock:
-        callbacks = [ExactResume(), LastCheckpoint(saved, every_n_batches=SAVED_EVERY)]
+        callbacks = [ExactResume(), LastCheckpoint(saved, every_n_batches=PLAIN_EVERY)]
     start = saved / "last.ckpt"
     trainer = Trainer(
         default_root_dir=folder,
@@ -189,13 +191,23 @@ def phase_of(folder: Path) -> str:
     return "after a checkpoint" if any(folder.rglob("last.ckpt")) else BEFORE
 
 
+def steps_of(folder: Path) -> int:
+    """Return the steps of the last checkpoint in a root folder; 0 where there is none that can be read."""
+    for path in folder.rglob("last.ckpt"):
+        if "tracer" not in str(path.relative_to(folder)):
+            with suppress(Exception):  # torn
+                return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    return 0
+
+
 def kill_once(fit: Fit, home: Path, seconds: float, moment: float, logs: bool) -> Kill:
     """Kill a fit, go on, and compare."""
     folder, log = home / "killed", home / "log.txt"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    while not killed(lambda: fit(folder, False), log, moment * seconds):
-        shutil.rmtree(folder)  # it was faster than the undisturbed one
+    last_step = end_of(home / "whole")["global_step"]
+    while not killed(lambda: fit(folder, False), log, moment * seconds) or steps_of(folder) == last_step:
+        shutil.rmtree(folder)  # it was faster than the undisturbed one: nothing is left to go on with
         folder.mkdir()
         moment *= 0.9
     phase = phase_of(folder)
