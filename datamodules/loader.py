@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lpr_lightning.errors import checked
+from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.protocols import Examples
 from lpr_lightning.ranks import rank_and_world
 from lpr_lightning.types import TensorData
@@ -24,8 +26,11 @@ class IndexedBatches:
     (`bucket=False`: in their own order).
 
     It is its own `sampler`, so that the Trainer can name the epoch, and it keeps its place: `state_dict` and
-    `load_state_dict` let a run that was interrupted within an epoch go on at the next batch. Run the Trainer with
-    `use_distributed_sampler=False`.
+    `load_state_dict` let a run that was interrupted within an epoch go on at the next example. A place is the examples
+    that have been seen, whatever the batch size and the number of processes: with others the epoch's remaining examples
+    are cut anew, each seen once. The Trainer must then count other batches as done, which the callback `ExactResume`
+    tells it to; without it, and with other examples or another seed, going on within an epoch is an error. Run the
+    Trainer with `use_distributed_sampler=False`.
 
     >>> class Lengths:
     ...     sizes = torch.tensor([3, 1, 2])
@@ -50,8 +55,9 @@ class IndexedBatches:
         self.seed = seed
         self.bucket = bucket
         self.epoch = 0
-        self._position = 0
-        self._start = 0
+        self._reached = _Place()
+        self._resumed: _Place | None = None
+        self._told = False
 
     @property
     def sampler(self) -> IndexedBatches:
@@ -67,13 +73,25 @@ class IndexedBatches:
         """Choose the shuffle of the epoch that begins."""
         self.epoch = epoch
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the place within the epoch."""
-        return {"position": self._position}
+    def state_dict(self) -> dict[str, object]:
+        """Return the place within the epoch: so many batches of so many examples, over all processes."""
+        return asdict(self._reached)
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next pass where `state` was taken; a finished pass begins anew."""
-        self._start = state["position"] if state["position"] < len(self) else 0
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next pass, if it is of the same epoch, where `state` was taken; a finished pass begins anew."""
+        self._resumed, self._told = _Place(**state), False
+
+    def resumed_batches(self, epoch: int) -> int:
+        """Return how many batches, of the present size, of an epoch were seen before the resume.
+
+        Whoever asks says that the Trainer counts them as done.
+
+        Raises:
+            SettingError: the place cannot be found, since the examples or the seed are others.
+        """
+        self.epoch, self._told = epoch, True
+        cuts, before = self._begun()
+        return len(self) - len(self._plan(cuts)) + before
 
     def __len__(self) -> int:
         rank, world = rank_and_world()
@@ -82,25 +100,68 @@ class IndexedBatches:
         return len(self._cut(self._order()[rank::world], world))
 
     def __iter__(self) -> Iterator[TensorData]:
-        batches = self.index_batches()
-        start, self._start = self._start, 0
-        for position, index in enumerate(batches[start:], start + 1):
-            self._position = position
+        cuts, before = self._begun()
+        self._resumed = None
+        whole, examples = self._whole(), len(self.examples.sizes)
+        for number, index in enumerate(self._plan(cuts)[before:], before + 1):
+            self._reached = _Place(self.epoch, [*cuts, (whole, number)], examples, self.seed)
             yield self.examples.batch(index)
 
     def index_batches(self) -> list[Tensor]:
         """Return this rank's batches of the present epoch as positions among the examples."""
-        rank, world = rank_and_world()
-        if self.shuffle:
-            return [whole[rank::world] for whole in self._shuffled(world)]
-        return self._cut(self._order()[rank::world], world)
+        return self._plan([])
 
-    def _shuffled(self, world: int) -> list[Tensor]:
-        """Cut a random order into batches of all ranks together, alike in length, in random order."""
+    def _whole(self) -> int:
+        """Return the number of examples in a batch over all ranks."""
+        return self.batch_size * rank_and_world()[1]
+
+    def _begun(self) -> tuple[list[tuple[int, int]], int]:
+        """Return what was seen of the present epoch: in batches of other sizes, and how many of the present size."""
+        at = self._resumed
+        if at is None or at.epoch != self.epoch or not at.cuts:
+            return [], 0
+        examples, whole = len(self.examples.sizes), self._whole()
+        same = (at.examples, at.seed) == (examples, self.seed)
+        if not (len(self._rest(at.cuts)) if same and self.shuffle else at.roughly_left):
+            return [], 0
+        if not same:
+            allowed = f"a seed of {at.seed} and {at.examples} training examples, as in the checkpoint"
+            advice = "It stopped within an epoch; go on with the data that it was trained on, or start anew"
+            raise SettingError("data", f"seed {self.seed}, {examples} training examples", allowed, advice)
+        *cuts, (last, batches) = at.cuts
+        if last == whole:
+            return cuts, batches
+        if not self.shuffle or not self._told:
+            allowed = f"{last} over all processes, as in the checkpoint, which stopped within an epoch"
+            advice = "The callback ExactResume lets a run go on with another one" if self.shuffle else ""
+            raise SettingError("batch_size", whole, allowed, advice)
+        return at.cuts, 0
+
+    def _plan(self, cuts: list[tuple[int, int]]) -> list[Tensor]:
+        """Return this rank's batches of the present epoch, without the examples seen in batches of other sizes."""
+        rank, world = rank_and_world()
+        if not self.shuffle:
+            return self._cut(self._order()[rank::world], world)
+        generator = self._generator()
+        rows = self._rest(cuts, generator)
+        return [whole[rank::world] for whole in self._batches(rows, self._whole(), world, generator)]
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+
+    def _rest(self, cuts: list[tuple[int, int]], generator: torch.Generator | None = None) -> Tensor:
+        """Return the examples of the present epoch that were not seen, in random order."""
+        generator = generator or self._generator()
+        rows = torch.randperm(len(self.examples.sizes), generator=generator)
+        for whole, count in cuts:
+            rest = self._batches(rows, whole, 1, generator)[count:]
+            rows = torch.cat([rows[:0], *rest])
+            rows = rows[torch.randperm(len(rows), generator=generator)]
+        return rows
+
+    def _batches(self, order: Tensor, whole: int, world: int, generator: torch.Generator) -> list[Tensor]:
+        """Cut examples in random order into batches of all ranks together, alike in length, in random order."""
         sizes = self.examples.sizes
-        whole = self.batch_size * world
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(sizes), generator=generator)
         if self.bucket:
             parts = [mega[sizes[mega].argsort(stable=True)] for mega in _pieces(order, whole * MEGABATCH)]
             batches = [batch for part in parts for batch in _pieces(part, whole)]
@@ -124,6 +185,21 @@ class IndexedBatches:
         if world == 1:
             return _pieces(rows, self.batch_size)
         return [part for part in rows.tensor_split(count) if len(part)]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What was seen of an epoch of so many examples: cuts of (examples in a batch over all processes, batches)."""
+
+    epoch: int = 0
+    cuts: list[tuple[int, int]] = field(default_factory=list)
+    examples: int = 0
+    seed: int = 0
+
+    @property
+    def roughly_left(self) -> int:
+        """How many examples of the epoch are left; a batch that was not full counts as full."""
+        return max(self.examples - sum(whole * count for whole, count in self.cuts), 0)
 
 
 def _pieces(rows: Tensor, size: int) -> list[Tensor]:

@@ -19,16 +19,20 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import AnswerWriter as AnswerWriter
     from lpr_lightning.callbacks import CompareBaselines as CompareBaselines
     from lpr_lightning.callbacks import DifficultyTrace as DifficultyTrace
+    from lpr_lightning.callbacks import ExactResume as ExactResume
+    from lpr_lightning.callbacks import LastCheckpoint as LastCheckpoint
     from lpr_lightning.callbacks import MasteryHeatmap as MasteryHeatmap
     from lpr_lightning.callbacks import MasteryReport as MasteryReport
     from lpr_lightning.callbacks import MasteryWriter as MasteryWriter
     from lpr_lightning.callbacks import MetricsJson as MetricsJson
+    from lpr_lightning.callbacks import NonFiniteGuard as NonFiniteGuard
     from lpr_lightning.callbacks import ParetoFront as ParetoFront
     from lpr_lightning.callbacks import PathSamples as PathSamples
     from lpr_lightning.callbacks import PathWriter as PathWriter
     from lpr_lightning.callbacks import RankFidelity as RankFidelity
     from lpr_lightning.callbacks import ReliabilityDiagram as ReliabilityDiagram
     from lpr_lightning.callbacks import ResultsTable as ResultsTable
+    from lpr_lightning.callbacks import SafeCheckpointIO as SafeCheckpointIO
     from lpr_lightning.callbacks import StageProgressBar as StageProgressBar
     from lpr_lightning.callbacks import StepSeed as StepSeed
     from lpr_lightning.callbacks import SuccessWriter as SuccessWriter
@@ -110,16 +114,20 @@ _MODULES = {
     "AnswerWriter": "callbacks",
     "CompareBaselines": "callbacks",
     "DifficultyTrace": "callbacks",
+    "ExactResume": "callbacks",
+    "LastCheckpoint": "callbacks",
     "MasteryHeatmap": "callbacks",
     "MasteryReport": "callbacks",
     "MasteryWriter": "callbacks",
     "MetricsJson": "callbacks",
+    "NonFiniteGuard": "callbacks",
     "ParetoFront": "callbacks",
     "PathSamples": "callbacks",
     "PathWriter": "callbacks",
     "RankFidelity": "callbacks",
     "ReliabilityDiagram": "callbacks",
     "ResultsTable": "callbacks",
+    "SafeCheckpointIO": "callbacks",
     "StageProgressBar": "callbacks",
     "StepSeed": "callbacks",
     "SuccessWriter": "callbacks",

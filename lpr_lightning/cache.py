@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lpr_lightning.errors import LPRError, UnwritableFileError
+
+STAGED = ".staged-"
+"""What the names of temporary files begin with."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def cache_root() -> Path:
@@ -46,6 +54,11 @@ def fingerprint(*parts: object) -> str:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it there when the block ends well, remove it when it does not.
 
+    File and folder are on the disk when it returns; the file has the permissions that any new file gets.
+
+    Raises:
+        UnwritableFileError: the disk is full, or the folder cannot be written to.
+
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> with atomic_write(folder / "a.txt") as temporary:
@@ -53,14 +66,70 @@ def atomic_write(path: Path) -> Iterator[Path]:
     >>> [p.name for p in folder.iterdir()]
     ['a.txt']
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, handle = _stage(path)
+    except OSError as error:
+        raise UnwritableFileError(path, error) from error
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        _to_disk(temporary)
         temporary.replace(path)
+        _to_disk(path.parent)
+    except OSError as error:
+        named = error.filename is not None and str(error.filename) == str(temporary)
+        if not isinstance(error, LPRError) and (named or error.errno in _NO_ROOM):
+            raise UnwritableFileError(path, error) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove the temporary files that killed processes left in a folder; return them. Files being written stay.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / f"{STAGED}0-a.txt").touch()
+    >>> with atomic_write(folder / "b.txt") as temporary:
+    ...     [path.name[-5:] for path in sweep(folder)], temporary.exists()
+    (['a.txt'], True)
+    """
+    swept = []
+    for path in folder.glob(f"{STAGED}*"):
+        with suppress(OSError):  # another process writes it, or has removed it
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                swept.append(path)
+            finally:
+                os.close(handle)
+    return swept
+
+
+def _stage(path: Path) -> tuple[Path, int]:
+    """Make a temporary file beside a path; return it and a handle that holds a lock on it while this process lives."""
+    while True:
+        temporary = path.with_name(f"{STAGED}{secrets.token_hex(4)}-{path.name}")
+        try:
+            handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            continue
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return temporary, handle
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot do it for folders
+            raise
+    finally:
+        os.close(handle)

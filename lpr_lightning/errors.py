@@ -56,6 +56,58 @@ class DataError(LPRError, ValueError):
         super().__init__(f"{place}: {problem.rstrip('.')}.")
 
 
+class UnwritableFileError(LPRError, OSError):
+    """A file could not be written whole; what was there before is as it was.
+
+    >>> raise UnwritableFileError("logs/last.ckpt", "No space left on device")
+    Traceback (most recent call last):
+        ...
+    lpr_lightning.errors.UnwritableFileError: logs/last.ckpt could not be written: No space left on device. To mend \
+it: make room or give a folder that can be written to; what was there before is as it was.
+    """
+
+    def __init__(self, file: str | Path, reason: object) -> None:
+        self.file = str(file)
+        words = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        super().__init__(
+            f"{file} could not be written: {words.rstrip('.')}. To mend it: make room or give a folder that can be "
+            "written to; what was there before is as it was."
+        )
+
+
+class DamagedFileError(LPRError, RuntimeError):
+    """A file is not what was written, and nothing earlier can stand in for it.
+
+    >>> raise DamagedFileError("logs/last.ckpt", "its checksum is wrong", "give another --ckpt_path")
+    Traceback (most recent call last):
+        ...
+    lpr_lightning.errors.DamagedFileError: logs/last.ckpt is damaged: its checksum is wrong. To mend it: give another \
+--ckpt_path.
+    """
+
+    def __init__(self, file: str | Path, problem: str, advice: str) -> None:
+        self.file = str(file)
+        super().__init__(f"{file} is damaged: {problem.rstrip('.')}. To mend it: {advice.rstrip('.')}.")
+
+
+class NonFiniteError(LPRError, ArithmeticError):
+    """Training met NaN or inf.
+
+    >>> raise NonFiniteError("the loss", "nan", epoch=1, batch=3, step=7, advice="lower the learning rate")
+    Traceback (most recent call last):
+        ...
+    lpr_lightning.errors.NonFiniteError: the loss is nan at batch 3 of epoch 1 (step 7): training stopped. To mend it: \
+lower the learning rate.
+    """
+
+    def __init__(self, what: str, value: str, epoch: int, batch: int, step: int, advice: str) -> None:
+        self.what, self.epoch, self.batch, self.step = what, epoch, batch, step
+        super().__init__(
+            f"{what} is {value} at batch {batch} of epoch {epoch} (step {step}): training stopped. "
+            f"To mend it: {advice.rstrip('.')}."
+        )
+
+
 class UntrainedModelError(LPRError, RuntimeError):
     """A model with random weights was asked for results.
 

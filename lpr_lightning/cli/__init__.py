@@ -17,6 +17,8 @@ options of every subcommand:
   --data CLASS            a LightningDataModule, with --data.ARGUMENT VALUE
   --trainer.OPTION VALUE  any option of lightning's Trainer
   --ckpt_path FILE        a checkpoint; `last` and `best` look in the newest run of the same configuration
+  --save_every_steps N    save last.ckpt within epochs after every N steps (default: null)
+  --save_every_minutes N  save last.ckpt within epochs after every N minutes (default: 15; null: not)
   --test_after_fit BOOL   whether fit ends with a test of the best checkpoint (default: true)
   --allow_untrained       let validate, test and predict go on with random weights
   --allow_package NAME    allow class paths of this package too (repeatable; or LPR_ALLOW_PACKAGES=NAME,NAME)

@@ -130,6 +130,12 @@ class PathCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that are ours."""
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Whether fit ends with a test.")
+        parser.add_argument(
+            "--save_every_steps", type=int | None, default=None, help="Save last.ckpt after so many steps too."
+        )
+        parser.add_argument(
+            "--save_every_minutes", type=float | None, default=15.0, help="Save last.ckpt after so many minutes too."
+        )
         parser.add_argument("--allow_untrained", action="store_true", help="Go on with random weights.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -265,13 +271,17 @@ class PathCLI(LightningCLI):
             given = [one for one in given if not isinstance(one, ProgressBar)]
         added = runs.display_callbacks(given, config, self.progress_bar())
         if self.subcommand == "fit":
-            added += [*runs.fit_callbacks(given, self.model, folder, config), resume.Provenance()]
+            own = self.config[self.subcommand]
+            often = (own.save_every_steps, own.save_every_minutes)
+            added += [*runs.fit_callbacks(given, self.model, folder, config, *often), resume.Provenance()]
         if self.overruled and self.subcommand == "fit":
             added.append(resume.OverruledOptimizers())
         config["callbacks"] = [*given, *callbacks]
         if config.get("logger") in (None, True) and not config.get("fast_dev_run"):
-            config["logger"] = runs.loggers(folder)
+            start = self.settings.checkpoint if self.subcommand == "fit" else None
+            config["logger"] = runs.loggers(folder, None if start is None else runs.steps_of(start))
         config["default_root_dir"] = str(folder)
+        config["plugins"] = runs.plugins(config.get("plugins"))
         # the configuration is saved without the checkpoint, so that starting from it again is a fresh run
         self.config[self.subcommand]["ckpt_path"] = None
         try:

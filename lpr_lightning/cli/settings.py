@@ -22,7 +22,7 @@ from lpr_lightning.cli import runs
 from lpr_lightning.cli.first_fits import describe_tracers
 from lpr_lightning.cli.parsing import CommandLine, Settings, merged, read_config
 from lpr_lightning.cli.resume import Origin
-from lpr_lightning.errors import MissingFileError, SettingError, UntrainedModelError
+from lpr_lightning.errors import SettingError, UntrainedModelError
 from lpr_lightning.hparams import Plain
 
 RUN = "LPR_RUN"
@@ -168,13 +168,11 @@ class RunSettings:
             return None
         if wanted in (runs.LAST, runs.BEST):
             model = self.line.value("model", "model.class_path")
-            found = runs.newest_checkpoint(self._base() / self.name(model and model.rpartition(".")[2]), str(wanted))
+            home = self._base() / self.name(model and model.rpartition(".")[2])
+            found = runs.newest_checkpoint(home, str(wanted), fitting=self.subcommand == "fit")
             rank_zero_info(f"--ckpt_path {wanted} is {found}")
             return found
-        path = Path(str(wanted))
-        if not path.is_file():
-            raise MissingFileError(path.name, path.parent, "give --ckpt_path a file, last or best")
-        return path
+        return runs.given_checkpoint(Path(str(wanted)), fitting=self.subcommand == "fit")
 
     def _recorded(self, origin: Origin) -> Settings:
         """Return the checkpoint's model (and data, where none is given) as a configuration."""

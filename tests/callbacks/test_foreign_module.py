@@ -98,20 +98,32 @@ def test_callbacks_do_not_change_what_is_learned(tmp_path: Path) -> None:
     assert not torch.equal(weights[0], ForeignModule().scores)
 
 
-def test_metrics_json_keeps_the_test_after_a_further_fit(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, [MetricsJson(), CompareBaselines(baselines()), TrueEffect(stages=["val", "test"])])
+def test_metrics_json_holds_the_figures_of_one_model(tmp_path: Path) -> None:
+    best = ModelCheckpoint(tmp_path, "best", "val/true_learning_effect", mode="max", enable_version_counter=False)
+    compared = [CompareBaselines(baselines()), TrueEffect(stages=["val", "test"])]
+    trainer = make_trainer(tmp_path, [MetricsJson(), *compared, best], max_epochs=3)
     module, data = ForeignModule(), ForeignData()
     trainer.test(module, datamodule=data, verbose=False)
-    trainer.fit(module, datamodule=data)
     file = Path(str(trainer.log_dir)) / "metrics.json"
+    assert json.loads(file.read_text())["run"]["checkpoint"] is None
+    trainer.fit(module, datamodule=data)
+    fitted = json.loads(file.read_text())
+    assert not [name for name in fitted if name.startswith("test/")]  # of a model that is no more
+    score = best.best_model_score
+    assert score is not None
+    assert fitted["val/true_learning_effect"] == pytest.approx(float(score))
+    assert {name for name in fitted if name.startswith("last_epoch/val/")}
+    trainer.test(module, datamodule=data, verbose=False, ckpt_path=best.best_model_path)
     content = json.loads(file.read_text())
     assert content["test/learning_effect"] == 0.75
     assert content["test/nothing"] is None
-    assert {"test/search/learning_effect", "val/true_learning_effect"} <= set(content)
+    assert content["val/true_learning_effect"] == fitted["val/true_learning_effect"]
+    assert "test/search/learning_effect" in content
     assert content["data"] == {"class": "ForeignData", "fingerprint": "f00d"}
-    assert content["run"]["epochs"] == 2
+    assert content["run"]["epochs"] == 3
+    assert content["run"]["checkpoint"] == "best.ckpt"
     assert list(content) == sorted(content)
-    assert not list(file.parent.glob(".metrics*"))
+    assert not list(file.parent.glob(".staged*"))
 
 
 def test_table_after_a_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def test_a_model_without_a_monitor_keeps_the_last_checkpoint(tiny: str, monkeypa
     main(["fit", "--config", tiny, "--trainer.fast_dev_run=1"])
     monkeypatch.delattr(sys.modules["tiny_parts"].Linear, "monitor")
     main(["fit", "--config", tiny])
-    (found,) = Path("logs/tiny").glob("version_*/checkpoints/*")
+    (found,) = Path("logs/tiny").glob("version_*/checkpoints/*.ckpt")
     assert found.name == "last.ckpt"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 from pathlib import Path
@@ -18,6 +19,12 @@ HOME = Path("logs/tiny")
 LAST = HOME / "version_0/checkpoints/last.ckpt"
 
 
+def logged(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv, without the epoch's mean of a figure of training, which Lightning begins anew."""
+    with (folder / "metrics.csv").open() as file:
+        return [row for row in csv.DictReader(file) if not row.pop("train/loss_epoch")]
+
+
 def test_last_goes_on_in_the_same_folder(tiny: str) -> None:
     main(["fit", "--config", tiny])
     cli = run(["fit", "--config", tiny, "--ckpt_path", "last", "--trainer.max_epochs", "4"])
@@ -26,7 +33,7 @@ def test_last_goes_on_in_the_same_folder(tiny: str) -> None:
     with (HOME / "version_0/metrics.csv").open() as file:
         epochs = {int(row["epoch"]) for row in csv.DictReader(file) if row["train/loss_epoch"]}
     assert epochs == {0, 1, 2, 3}
-    assert {path.name for path in LAST.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in LAST.parent.glob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
 
 
 def test_an_interruption_leaves_a_checkpoint_that_last_finds(tiny: str) -> None:
@@ -91,12 +98,95 @@ def test_a_checkpoint_that_is_not_there_is_one_clear_line(
     assert not Path("logs").exists()
 
 
-def test_a_torn_checkpoint_is_one_clear_line(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_torn_checkpoint_is_one_clear_line_and_a_fit_goes_on_from_the_one_before(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["fit", "--config", tiny])
     LAST.write_bytes(LAST.read_bytes()[:1000])
     with pytest.raises(SystemExit, match="2"):
         main(["test", "--config", tiny, "--ckpt_path", str(LAST)])
+    assert "last.ckpt is damaged: its checksum is wrong. To mend it: give" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="going on with the one before it"):
+        cli = run(["fit", "--config", tiny, "--ckpt_path", "last", "--trainer.max_epochs", "3"])
+    assert cli.trainer.current_epoch == 3
+    with (HOME / "version_0/metrics.csv").open() as file:
+        epochs = [int(row["epoch"]) for row in csv.DictReader(file) if row["train/loss_epoch"]]
+    assert epochs == [0, 1, 2]
+    other = Path("torn.ckpt")
+    other.write_bytes(LAST.read_bytes()[:1000])
+    with pytest.raises(SystemExit, match="2"):
+        main(["test", "--config", tiny, "--ckpt_path", str(other)])
     assert "expected a whole checkpoint" in capsys.readouterr().err
+
+
+def test_a_fit_that_ended_before_its_first_checkpoint_is_not_overlooked(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (HOME / "version_0/checkpoints").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", tiny, "--ckpt_path", "last"])
+    assert "there is nothing to resume: start it again without --ckpt_path" in capsys.readouterr().err
+    main(["fit", "--config", tiny])
+    main(["test", "--config", tiny, "--ckpt_path", "best"])  # has a folder of its own, which is no fit's
+    cli = run(["fit", "--config", tiny, "--ckpt_path", "last"])
+    assert cli.settings.checkpoint == HOME / "version_1/checkpoints/last.ckpt"
+    (HOME / "version_3/tracer").mkdir(parents=True)  # ended while its tracer was fitted
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", tiny, "--ckpt_path", "last"])
+    error = capsys.readouterr().err
+    assert "a last checkpoint of the newest run was not found in logs/tiny/version_3" in error
+    assert "logs/tiny/version_1/checkpoints/last.ckpt" in error
+    with pytest.warns(UserWarning, match="version_3, has no best checkpoint"):
+        main(["test", "--config", tiny, "--ckpt_path", "best"])
+
+
+def test_a_run_that_was_moved_keeps_its_best_checkpoint(tiny: str) -> None:
+    main(["fit", "--config", tiny])
+    Path("logs").rename("elsewhere")
+    Path("home").mkdir()
+    Path("elsewhere").rename("home/logs")
+    best = Path("home") / LAST.with_name("best.ckpt")
+    saved = best.read_bytes()
+    score = json.loads((best.parents[1] / "metrics.json").read_text())["val/loss"]
+    arguments = ["--trainer.default_root_dir=home", "--ckpt_path=last", "--trainer.max_epochs=4"]
+    cli = run(["fit", "--config", tiny, *arguments, "--model.lr=2"])  # gets worse and worse
+    assert cli.trainer.current_epoch == 4
+    assert best.read_bytes() == saved
+    figures = json.loads((best.parents[1] / "metrics.json").read_text())
+    assert figures["val/loss"] == score
+    assert figures["last_epoch/val/loss"] > score
+
+
+def test_checkpoints_within_an_epoch_and_no_step_twice_in_the_log(tiny: str) -> None:
+    often = ["--save_every_steps=3", "--trainer.log_every_n_steps=1", "--trainer.max_epochs=3"]
+    main(["fit", "--config", tiny, *often])
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", tiny, *often, "--model.stop_at", "7"])
+    (HOME / "version_1/checkpoints/interrupted.ckpt").unlink()  # as after a kill
+    cli = run(["fit", "--config", tiny, *often, "--ckpt_path=last", "--model.stop_at=-1"])
+    assert cli.trainer.global_step == 12
+    assert logged(HOME / "version_1") == logged(HOME / "version_0")
+    with (HOME / "version_1/metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss_step"]]
+    assert steps == list(range(12))
+
+
+def test_an_interrupted_batch_is_repeated(tiny: str) -> None:
+    arguments = ["fit", "--config", tiny, "--trainer.log_every_n_steps=1"]
+    main(arguments)
+    with pytest.raises(SystemExit):
+        main([*arguments, "--model.stop_at", "6"])
+    run([*arguments, "--ckpt_path=last", "--model.stop_at=-1"])
+    ends = [torch.load(HOME / f"version_{number}/checkpoints/last.ckpt", weights_only=True) for number in (0, 1)]
+    assert all(torch.equal(value, ends[1]["state_dict"][name]) for name, value in ends[0]["state_dict"].items())
+    assert logged(HOME / "version_1") == logged(HOME / "version_0")
+
+
+def test_files_of_a_run_have_the_usual_permissions(tiny: str) -> None:
+    main(["fit", "--config", tiny])
+    Path("usual").touch()
+    files = [path for path in HOME.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in files} == {Path("usual").stat().st_mode}
 
 
 def test_lightning_defect_stock_restore_ignores_a_new_rate(tiny: str) -> None:

@@ -93,16 +93,5 @@ _BY_NAME = {case.name: case for case in SMALLER}
 METHODS = [_BY_NAME.get(path.stem, Case(path.stem)) for path in sorted(CONFIGS.glob("*.yaml"))]
 """Every configuration of a method; one without a line in `SMALLER` runs with the common flags alone."""
 
-_NAN = "nothing looks for NaN in a run"
-
-GAPS: dict[tuple[str, str], str] = {
-    ("calibrated_dkt", "test_a_nan_stops_the_run"): _NAN,
-    ("dkt", "test_a_nan_stops_the_run"): _NAN,
-    ("grpo", "test_a_nan_stops_the_run"): f"{_NAN}; cloning goes on, sampling ends in an error of torch",
-    ("multitask_lstm", "test_a_nan_stops_the_run"): _NAN,
-    ("neural_growth", "test_a_nan_stops_the_run"): _NAN,
-    ("performance_factors", "test_a_nan_stops_the_run"): _NAN,
-    ("simple_kt", "test_a_nan_stops_the_run"): _NAN,
-    ("state_space", "test_a_nan_stops_the_run"): _NAN,
-}
+GAPS: dict[tuple[str, str], str] = {}
 """Why a method does not pass a check yet, by the method's and the check's name."""

@@ -182,3 +182,73 @@ def test_an_empty_split_gives_no_batches() -> None:
 def test_the_batch_size_is_checked() -> None:
     with pytest.raises(SettingError, match="batch_size=0"):
         IndexedBatches(Positions(3), 0)
+
+
+def taken(batches: IndexedBatches, count: int) -> list[Tensor]:
+    """Return the positions in the next batches of a pass, which is then left."""
+    return positions(batch for _, batch in zip(range(count), batches))
+
+
+@pytest.mark.parametrize("sizes", [[4, 7, 2], [12, 1, 1, 16], [5, 60], [3, 2, 3], [16, 2, 16]])
+def test_a_pass_goes_on_with_other_batch_sizes_at_the_right_example(sizes: list[int]) -> None:
+    seen: list[Tensor] = []
+    state = None
+    for place, size in enumerate(sizes, 1):
+        batches = IndexedBatches(Positions(40), size, shuffle=True)
+        if state is not None:
+            batches.load_state_dict(state)
+            assert 0 <= batches.resumed_batches(0) < len(batches)
+        seen += taken(batches, 100 if place == len(sizes) else 2)
+        state = batches.state_dict()
+    assert torch.cat(seen).sort().values.equal(torch.arange(40))
+
+
+def test_what_the_trainer_counts_and_what_is_left_make_an_epoch() -> None:
+    first = IndexedBatches(Positions(103), 8, shuffle=True)
+    seen = taken(first, 5)
+    second = IndexedBatches(Positions(103), 3, shuffle=True)
+    second.load_state_dict(first.state_dict())
+    before = second.resumed_batches(0)
+    rest = positions(second)
+    assert before + len(rest) == len(second)
+    assert torch.cat(seen + rest).sort().values.equal(torch.arange(103))
+
+
+def test_another_number_of_processes_goes_on_at_the_right_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = IndexedBatches(Positions(64), 8, shuffle=True)
+    seen = taken(one, 3)
+    for size, others in ((4, 2), (2, 2), (3, 3)):  # the second and third are another size over all processes
+        rest = []
+        for rank in range(others):
+            monkeypatch.setattr(loader, "rank_and_world", lambda rank=rank, others=others: (rank, others))
+            batches = IndexedBatches(Positions(64), size, shuffle=True)
+            batches.load_state_dict(one.state_dict())
+            batches.resumed_batches(0)
+            rest += positions(batches)
+        assert set(torch.cat(seen).tolist()).isdisjoint(torch.cat(rest).tolist())
+        assert set(torch.cat(seen + rest).tolist()) == set(range(64))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (IndexedBatches(Positions(40), 8, shuffle=True), "batch_size=8 cannot be used: expected 4 over all processes"),
+        (IndexedBatches(Positions(41), 4, shuffle=True), "41 training examples' cannot be used: expected a seed of 0"),
+        (IndexedBatches(Positions(40), 4, shuffle=True, seed=1), "seed 1, 40 training examples"),
+    ],
+)
+def test_a_place_that_cannot_be_found_is_an_error(other: IndexedBatches, words: str) -> None:
+    first = IndexedBatches(Positions(40), 4, shuffle=True)
+    taken(first, 3)
+    other.load_state_dict(first.state_dict())
+    with pytest.raises(SettingError, match=words):
+        list(other)
+
+
+def test_a_place_of_another_epoch_begins_anew() -> None:
+    first = IndexedBatches(Positions(40), 4, shuffle=True)
+    taken(first, 3)
+    second = IndexedBatches(Positions(50), 8, shuffle=True)
+    second.load_state_dict(first.state_dict())
+    second.set_epoch(1)
+    assert torch.cat(positions(second)).sort().values.equal(torch.arange(50))
