@@ -163,6 +163,8 @@ class MultiTaskNet(HyperparametersMixin, TracerNet):
 
     def trace(self, state: State, path: Tensor) -> Tensor:
         """Return the logits [B, L] of success at each step of `path` [B, L], answers on it unseen."""
+        if not path.numel():  # no learner, no step: nn.LSTM refuses
+            return self.asked.weight.new_zeros(path.shape)
         logit: Tensor = self.tracing_head(self.tracing(self.asked(path), _inner(state))[0])
         return logit[..., 0]
 
