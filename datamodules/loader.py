@@ -177,11 +177,14 @@ class IndexedBatches:
         return sizes.argsort(stable=True) if self.bucket else torch.arange(len(sizes))
 
     def _cut(self, rows: Tensor, world: int) -> list[Tensor]:
-        """Cut one rank's rows so that ranks with one row less still have as many batches."""
+        """Cut one rank's rows so that ranks with one row less still have as many batches.
+
+        A rank without any gets a batch without rows: it must take part in what all ranks put together.
+        """
         most = -(-len(self.examples.sizes) // world)
         count = min(-(-most // self.batch_size), len(rows))
         if not count:
-            return [rows] if most else []  # a process without rows takes part with an empty batch
+            return [rows] if most else []
         if world == 1:
             return _pieces(rows, self.batch_size)
         return [part for part in rows.tensor_split(count) if len(part)]

@@ -43,7 +43,8 @@ class ToyTracer(TracerNet):
             state = self.observe(state, batch.asked(step), batch.correct[:, step])
             logits.append(self.predict(state, batch.asked(step + 1)).logit())
         place = batch.mask[:, 1:].flatten().nonzero().squeeze(1)
-        return torch.stack(logits, 1).flatten()[place], place
+        every = torch.stack(logits, 1) if logits else self.concept.new_zeros(len(batch), 0)  # a batch may have no row
+        return every.flatten()[place], place
 
     def initial_state(self, batch_size: int) -> State:
         """Return zeros."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EPOCHS, BATCHES = 3, 4
+WATCHED = int(os.environ.get("LPR_CONFORMANCE_STEPS", 48))
+"""Batches of a run whose memory is watched."""
 
 SMALL = (
     f"--trainer.max_epochs={EPOCHS}",
@@ -15,12 +18,16 @@ SMALL = (
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
-    "--data.num_learners=80",
-    "--data.num_concepts=10",
-    "--data.answers=[20,40]",
     "--data.batch_size=8",
 )
 """Flags that make every method small."""
+
+LEARNERS = (
+    "--data.num_learners=80",
+    "--data.num_concepts=10",
+    "--data.answers=[20,40]",
+)
+"""Flags that make the learners few."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +35,31 @@ class Case:
     """A configuration in `configs/` and what the suite must be told about its method.
 
     `small` are further flags that make it small; `copies` are prefixes of parameters without gradient that follow
-    trained ones by design, such as target networks.
+    trained ones by design, such as target networks; `on_small_files` are flags for data sets of a few learners;
+    `watched` are the batches of a run whose memory is watched, a multiple of 8, enough for what fills up once;
+    `folder` is where the configuration lies.
     """
 
     name: str
     small: list[str] = field(default_factory=list)
     copies: tuple[str, ...] = ()
+    on_small_files: tuple[str, ...] = ()
+    watched: int = WATCHED
+    folder: Path = CONFIGS
 
     @property
     def config(self) -> Path:
         """The configuration's file."""
-        return CONFIGS / f"{self.name}.yaml"
+        return self.folder / f"{self.name}.yaml"
 
     @property
     def words(self) -> list[str]:
         """The words of a small run after the subcommand."""
+        return ["--config", str(self.config), *SMALL, *LEARNERS, *self.small]
+
+    @property
+    def words_without_data(self) -> list[str]:
+        """The same, for other learners than those of the configuration; overlays come before the flags."""
         return ["--config", str(self.config), *SMALL, *self.small]
 
 
@@ -56,6 +73,7 @@ SMALLER = [
             "--model.calibration_epochs=1",
         ],
         copies=("calibration.frozen.",),
+        watched=max(WATCHED, 96),
     ),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
     Case(

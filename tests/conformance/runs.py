@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
+import resource
 import signal
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +64,49 @@ class Kill(Callback):
         if self.batches == self.at:
             os.kill(os.getpid(), signal.SIGKILL)
         self.batches += 1
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds: Python objects, bytes of tensors, open files (0 where the system does not tell)."""
+
+    objects: int
+    tensor_bytes: int
+    files: int
+
+    @classmethod
+    def now(cls) -> Held:
+        """Count."""
+        gc.collect()
+        objects = gc.get_objects()
+        storages = [one.untyped_storage() for one in objects if type(one) in (Tensor, torch.nn.Parameter)]
+        tensors = {one.data_ptr(): one.nbytes() for one in storages}
+        folder = Path("/proc/self/fd")
+        return cls(len(objects), sum(tensors.values()), len(list(folder.iterdir())) if folder.is_dir() else 0)
+
+
+class Watch(Callback):
+    """Counts what the process holds before epoch `epoch`, and at the end of the run."""
+
+    seen: ClassVar[list[Held]] = []
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        Watch.seen.clear()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == self.epoch:
+            Held.now()  # what the first look itself leaves behind is not counted
+            Watch.seen.append(self._held(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        Watch.seen.append(self._held(trainer))
+
+    def _held(self, trainer: Trainer) -> Held:
+        """Count, without what optimizers keep: L-BFGS fills up in a hundred steps."""
+        for optimizer in trainer.optimizers:
+            optimizer.state.clear()
+        return Held.now()
 
 
 class Spoil(Callback):
@@ -128,6 +174,41 @@ class Runs:
         dropouts = _dropouts(yaml.safe_load(self.printed)["model"], "model")
         return ["--trainer.callbacks=[]", *(f"--{name}=0" for name in dropouts)]
 
+    @property
+    def best(self) -> Path:
+        """Return the best checkpoint of the first run."""
+        return self.first.folder / "checkpoints" / "best.ckpt"
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[Path]:
+        """Go to an empty folder, with an empty cache."""
+        empty = self.home / "empty"
+        empty.mkdir(exist_ok=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(empty)
+            patch.setenv("LPR_CACHE", str(empty / "cache"))
+            yield empty
+
+    def exit_code(self, name: str, *words: str) -> int:
+        """Run `fit`, which may end in an error; return the exit code."""
+        try:
+            self.fit(name, *words)
+        except SystemExit as error:
+            return int(error.code or 0)
+        return 0
+
+    def with_small_files(self, name: str, size: int, *words: str) -> tuple[int | None, str]:
+        """Run `fit` in a process that can't write files beyond `size` bytes; return its exit code and what it told."""
+        told = self.home / f"{name}.txt"
+
+        def limited() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            with told.open("w", encoding="utf-8") as file:
+                sys.stderr = file
+                self.fit(name, *words)
+
+        return self._apart(limited), told.read_text(encoding="utf-8")
+
     def fit(self, name: str, *words: str) -> Run:
         """Run `fit` with further flags in the root folder `name`."""
         return self._fit(name, [*self.case.words, *words, WITNESS])
@@ -162,10 +243,14 @@ class Runs:
 
     def _fit_killed(self, name: str, words: list[str]) -> None:
         """Run `fit` in a process of its own, which kills itself."""
-        process = multiprocessing.get_context("fork").Process(target=main, args=(["fit", *self._words(name, words)],))
+        assert self._apart(lambda: main(["fit", *self._words(name, words)])) == -signal.SIGKILL
+
+    def _apart(self, run: Callable[[], object]) -> int | None:
+        """Call `run` in a process of its own; return its exit code."""
+        process = multiprocessing.get_context("fork").Process(target=run)
         process.start()
         process.join(timeout=60)
-        assert process.exitcode == -signal.SIGKILL
+        return process.exitcode
 
     def _words(self, name: str, words: list[str]) -> list[str]:
         return [*words, f"--trainer.default_root_dir={self.home / name}", PACKAGE]

@@ -55,7 +55,8 @@ class CountingNet(TracerNet):
             state = self.observe(state, batch.asked(step), batch.correct[:, step])
             logits.append(self.predict(state, batch.asked(step + 1)).logit())
         place = batch.mask[:, 1:].flatten().nonzero().squeeze(1)
-        return torch.stack(logits, 1).flatten()[place], place
+        every = torch.stack(logits, 1) if logits else self.ease.new_zeros(len(batch), 0)  # a batch may have no row
+        return every.flatten()[place], place
 
     def _logits(self, state: State) -> Tensor:
         right, count = state
