@@ -198,7 +198,9 @@ def _admits(kind: type, cls: type) -> bool:
 def _expected(cls: type) -> dict[str, list[type]]:
     """Return the classes that each argument of a constructor is annotated with, plain values apart."""
     try:
-        hints = typing.get_type_hints(inspect.getattr_static(cls, "__init__"))
+        # a dataclass inherits fields whose annotations are names of another file
+        described = cls if dataclasses.is_dataclass(cls) else inspect.getattr_static(cls, "__init__")
+        hints = typing.get_type_hints(described)
     except (NameError, TypeError, AttributeError):  # annotations that cannot be resolved expect nothing
         return {}
     return {name: list(_classes(hint)) for name, hint in hints.items() if name != "return"}

@@ -301,19 +301,21 @@ class PathCLI(LightningCLI):
             path = runs.saved_checkpoint(self.trainer)
             table = self._has_own_table()
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=not table)
-            self._test_further_tasks()
+            self._test_further_tasks(path)
 
     def after_test(self) -> None:
         """Test on the further tasks of the data, where it has any."""
-        self._test_further_tasks()
+        self._test_further_tasks(self.settings.checkpoint)
 
-    def _test_further_tasks(self) -> None:
+    def _test_further_tasks(self, path: Path | None) -> None:
+        """Test the checkpoint again: processes that were forked for the first test took its weights with them."""
         if not isinstance(data := self.datamodule, LearnerDataModule):
             return
         for name in list(data.tasks)[1:]:
             with data.testing(name):
                 if len(data.examples("test").sizes):
-                    self.trainer.test(self.model, datamodule=data, verbose=not self._has_own_table())
+                    table = self._has_own_table()
+                    self.trainer.test(self.model, datamodule=data, ckpt_path=path, verbose=not table)
                 else:
                     rank_zero_info(f"test/{name}: no test learner is eligible")
 

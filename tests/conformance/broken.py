@@ -6,7 +6,7 @@ Each is the toy tracer with a single fault of the kind that is met in practice.
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from toy_tracer import ToyTracer
 
 from lpr_lightning.bases.tracer import TracerModule
+from lpr_lightning.callbacks.non_finite_guard import NonFiniteGuard
+from lpr_lightning.errors import LPRError
 from lpr_lightning.hparams import arguments
 from lpr_lightning.ranks import rank_and_world
 from lpr_lightning.types import Answers, InteractionBatch
@@ -154,24 +156,30 @@ class HidesArguments(Good):
 
 
 class GoesOnWithNaN(Good):
-    """Takes a loss of 0 where the loss is NaN."""
+    """Takes a loss of 0 where the loss is NaN, and does without the guard."""
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        callbacks = vars(self.trainer)["callbacks"]
+        callbacks[:] = [one for one in callbacks if not isinstance(one, NonFiniteGuard)]
 
     def fit_step(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         loss = super().fit_step(batch, batch_idx)
         return loss if bool(loss.isfinite()) else torch.zeros((), requires_grad=True) * 1.0
 
 
-class WritesItsOwnFile(Good):
-    """Writes a checkpoint of its own, and passes over a full disk."""
+class PassesOverAFullDisk(Good):
+    """Goes on where a checkpoint cannot be written."""
 
-    def on_train_epoch_end(self) -> None:
-        path = Path(self.trainer.log_dir or ".", "checkpoints", "own.ckpt")
-        try:
-            path.parent.mkdir(exist_ok=True)
-            torch.save({"weights": torch.zeros(100_000)}, path)
-        except (OSError, RuntimeError):
-            pass
-        super().on_train_epoch_end()
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        save = self.trainer.save_checkpoint
+
+        def tried(*given: Any, **named: Any) -> None:
+            with suppress(LPRError, OSError):
+                save(*given, **named)
+
+        vars(self.trainer)["save_checkpoint"] = tried
 
 
 class RemembersTheFit(Good):

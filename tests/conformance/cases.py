@@ -73,7 +73,7 @@ SMALLER = [
             "--model.calibration_epochs=1",
         ],
         copies=("calibration.frozen.",),
-        watched=max(WATCHED, 96),
+        watched=max(WATCHED, 192),
     ),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
     Case(

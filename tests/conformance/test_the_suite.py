@@ -34,7 +34,7 @@ BROKEN = {
     "nothing_grows_from_step_to_step": "KeepsEverything",
     "checkpoints_are_plain_and_enough": "HidesArguments",
     "a_nan_stops_the_run": "GoesOnWithNaN",
-    "a_full_disk_is_told_and_leaves_nothing_torn": "WritesItsOwnFile",
+    "a_full_disk_is_told_and_leaves_nothing_torn": "PassesOverAFullDisk",
     "a_test_alone_gives_the_figures_of_the_test_after_a_fit": "RemembersTheFit",
     "callbacks_change_nothing": "Meddles",
     "everyone_who_asks_is_answered": "AnswersNobody",
