@@ -33,7 +33,7 @@ def batches(learners: int, item_concepts: torch.Tensor, answers: int, size: int,
         mask=torch.ones_like(item, dtype=torch.bool),
         learner=torch.arange(learners),
     )
-    return [logs.select(rows) for rows in torch.arange(learners).split(size)]
+    return [logs.select(torch.arange(start, min(start + size, learners))) for start in range(0, learners, size)]
 
 
 @torch.no_grad()
@@ -87,7 +87,7 @@ def main() -> None:
                 losses = tracer.calibration.losses(tracer.net, batch, Draws.of(0, 1, batch.learner), groups)
             else:
                 losses = tracer.losses(batch)
-            torch.stack(list(losses.values())).sum().backward()
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
             optimizer.step()
 
     def validation() -> None:
