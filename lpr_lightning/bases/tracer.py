@@ -99,12 +99,12 @@ class TracerModule(Staged):
         return self.total(self.losses(batch), len(batch), self.batch_weight(batch))
 
     def total(self, losses: Mapping[str, Tensor], batch_size: int, weight: Tensor | float = 1.0) -> Tensor:
-        """Return the sum of the terms times the batch's weight; log it as `train/loss`, and the terms of several."""
-        loss = weight * torch.stack(list(losses.values())).sum()
+        """Return the sum of the terms times the batch's weight; log it unweighted as `train/loss`, and its terms."""
+        loss = torch.stack(list(losses.values())).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
         if len(losses) > 1:
-            terms = {f"train/loss_{name}": weight * value for name, value in losses.items()}
-            self.log_dict(terms, batch_size=batch_size)
+            self.log_dict({f"train/loss_{name}": value for name, value in losses.items()}, batch_size=batch_size)
+        loss = weight * loss
         if rank_and_world()[1] > 1:  # ddp waits for the gradient of every weight
             loss = loss + 0.0 * sum(one.sum() for one in self.parameters() if one.requires_grad)
         return loss
