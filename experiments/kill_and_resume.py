@@ -118,7 +118,8 @@ def method_fit(words: list[str], folder: Path, resume: bool) -> None:
     try:
         command_line([*words, "--ckpt_path=last"] if resume else words)
     except SystemExit:
-        if not resume or any(folder.glob("logs/*/version_*/checkpoints/*.ckpt")):
+        saved = [one for one in folder.glob("logs/*/version_*/checkpoints/*.ckpt") if STAGED not in one.name]
+        if not resume or saved:
             raise
         command_line(words)
 

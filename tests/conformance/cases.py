@@ -63,6 +63,16 @@ class Case:
         return ["--config", str(self.config), *SMALL, *self.small]
 
 
+TRACER = CONFIGS / "tracer" / "performance_factors.yaml"
+"""The quickest one to fit first."""
+
+FURTHER = (
+    "{ahead: {class_path: GoalsAhead, init_args: {"
+    f"tracer: {TRACER}, quantile: 0.3, requests: {{class_path: PathRequests, "
+    "init_args: {length: 4, min_distinct: 3, min_targets: 1, train_cuts: 1}}}}}"
+)
+"""One further task of short paths."""
+
 SMALLER = [
     Case(
         "calibrated_dkt",
@@ -83,6 +93,8 @@ SMALLER = [
             "--data.task.min_distinct=3",
             "--data.task.min_targets=1",
             "--data.task.train_cuts=1",
+            f"--data.further_tasks={FURTHER}",
+            f"--model.simulator.tracer={TRACER}",
             "--model.demonstrations.announce=false",
             "--model.demonstrations.searches=[{class_path: GreedySearch}]",
             "--model.clone_epochs=1",
