@@ -190,6 +190,8 @@ def test_zscore_matches_numpy() -> None:
     np.testing.assert_allclose(group_zscore(score, 0.3).numpy(), expected)
     assert torch.equal(group_zscore(torch.full((2, 7), 0.1)), torch.zeros(2, 7))
     assert torch.equal(group_zscore(torch.rand(3, 1)), torch.zeros(3, 1))
+    pair = group_zscore(torch.tensor([[1.0, 3.0]]), eps=0.0)
+    torch.testing.assert_close(pair, torch.tensor([[-(0.5**0.5), 0.5**0.5]]))
 
 
 def test_wrong_settings_are_refused() -> None:

@@ -56,6 +56,7 @@ def test_it_equals_a_count_of_pairs_with_ties() -> None:
     correct, group = torch.randint(2, (2, 40), generator=generator)
     auc = grouped_auc(probability, correct, group, resamples=0)[0]
     assert auc == pytest.approx(by_pairs(probability.tolist(), correct.tolist()))
+    assert grouped_auc(probability, 0.5 * correct, group, resamples=0)[0] == auc  # 0.5 and above is right
 
 
 def test_the_interval_is_that_of_learners_drawn_with_all_their_answers() -> None:
