@@ -94,7 +94,6 @@ SMALLER = [
             "--data.task.min_targets=1",
             "--data.task.train_cuts=1",
             f"--data.further_tasks={FURTHER}",
-            f"--model.simulator.tracer={TRACER}",
             "--model.demonstrations.announce=false",
             "--model.demonstrations.searches=[{class_path: GreedySearch}]",
             "--model.clone_epochs=1",
