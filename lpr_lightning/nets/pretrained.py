@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,9 @@ class LoRA:
             trainable_token_indices=rows,
             task_type="CAUSAL_LM" if hasattr(model, "lm_head") else "FEATURE_EXTRACTION",
         )
-        return get_peft_model(model, settings)
+        with warnings.catch_warnings():  # peft asks transformers for an attribute by its old name
+            warnings.simplefilter("ignore", FutureWarning)
+            return get_peft_model(model, settings)
 
 
 def load_pretrained(load: Callable[..., Loaded], path: str, **settings: object) -> Loaded:
@@ -83,7 +86,9 @@ def load_pretrained(load: Callable[..., Loaded], path: str, **settings: object) 
     folder = Path(path).expanduser()
     local = folder.is_dir()
     if not local and (folder.is_absolute() or path.startswith(".") or path.count("/") != 1):
-        raise MissingFileError("config.json", path, "give a folder that save_pretrained wrote, or owner/name of the hub")
+        raise MissingFileError(
+            "config.json", path, "give a folder that save_pretrained wrote, or owner/name of the hub"
+        )
     try:
         return load(str(folder) if local else path, local_files_only=local, trust_remote_code=False, **settings)
     except OSError as error:

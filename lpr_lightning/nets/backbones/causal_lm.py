@@ -62,7 +62,8 @@ class CausalLM(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.plain: list[Any] = [model.get_base_model() if hasattr(model, "get_base_model") else model]
+        base: Any = model  # a PeftModel, or the model itself
+        self.plain: list[Any] = [base.get_base_model() if hasattr(base, "get_base_model") else base]
         check_family(self.config)
 
     @property
@@ -82,7 +83,7 @@ class CausalLM(nn.Module):
         return ReadPrompt(SharedPrompt(output.past_key_values, mask), output.last_hidden_state[:, -1], mask.sum(1))
 
     def extend(self, prompt: ReadPrompt, token: Tensor, start: int = 0, cache: DynamicCache | None = None) -> Tensor:
-        """Return the outputs [B * K, T, D] after tokens [B * K, T], the first of which is number `start` of its path."""
+        """Return the outputs [B * K, T, D] after tokens [B * K, T], the first being number `start` of its path."""
         place = torch.arange(start, start + token.shape[1], device=token.device)
         position = prompt.length.repeat_interleave(len(token) // len(prompt.length))[:, None] + place
         output = self.plain[0].model(
@@ -113,7 +114,7 @@ class CausalLM(nn.Module):
         """Return logits [..., V], or [..., U] of the tokens `column` [U] alone, in float32 at least."""
         head = self.plain[0].lm_head
         if column is not None and type(head) is nn.Linear and head.bias is None:
-            found = F.linear(hidden, F.embedding(column, head.weight))
+            found: Tensor = F.linear(hidden, F.embedding(column, head.weight))
         else:
             found = head(hidden)
             found = found if column is None else found.index_select(-1, column)

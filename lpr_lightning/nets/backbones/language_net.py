@@ -70,11 +70,10 @@ class LanguageModelNet(PathNet):
         self.names: list[str] = []
         self.table: LineTable | None = None
         self._wording: Wording | None = None
-        self.resident = {
-            f"lm.{name}" for name, weight in self.lm.named_parameters() if not weight.requires_grad and small is None
-        }
-        self.register_state_dict_post_hook(_leave_out)
-        self.register_load_state_dict_post_hook(_not_missed)
+        weights = self.lm.named_parameters(remove_duplicate=False) if small is None else ()
+        self.resident = {f"lm.{name}" for name, weight in weights if not weight.requires_grad}
+        self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_not_missed)  # type: ignore[no-untyped-call]
 
     @property
     def horizon(self) -> int | None:
@@ -110,7 +109,7 @@ class LanguageModelNet(PathNet):
 
     def get_extra_state(self) -> Tensor:
         """Return names, and a tokenizer that was trained on them, as bytes."""
-        trained = self.tokenizer.backend_tokenizer.to_str() if self.small is not None and self.names else None
+        trained = self.wording.tokenizer.backend_tokenizer.to_str() if self.small is not None and self.names else None
         text = json.dumps({"names": self.names, "tokenizer": trained})
         return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
@@ -187,7 +186,8 @@ class LanguageModelNet(PathNet):
 
     def save_pretrained(self, folder: str) -> None:
         """Write adapters (or, without any, the model) and tokenizer, as transformers and peft do."""
-        self.lm.model.save_pretrained(folder)
+        model: Any = self.lm.model
+        model.save_pretrained(folder)
         self.wording.tokenizer.save_pretrained(folder)
 
     def log_softmax(self, hidden: Tensor, place: Tensor | None, temperature: float) -> Tensor:
@@ -255,7 +255,7 @@ class LanguageModelNet(PathNet):
     def _begin_tokens(self) -> None:
         """Let tokens of concepts begin as the mean of the embeddings of their names."""
         index = torch.tensor(self.added)
-        words = [self.tokenizer(name, add_special_tokens=False)["input_ids"] for name in self.names]
+        words = [self.wording.tokenizer(name, add_special_tokens=False)["input_ids"] for name in self.names]
         plain = self.lm.plain[0]
         for layer in (plain.model.embed_tokens, plain.lm_head):
             wrapped = getattr(layer, "token_adapter", None)
@@ -270,9 +270,7 @@ class LanguageModelNet(PathNet):
 class _Writer:
     """K paths of each prompt while they are written; rows whose paths have ended leave the batch."""
 
-    def __init__(
-        self, net: LanguageModelNet, prompt: ReadPrompt, count: int, most: int, draws: Draws | None
-    ) -> None:
+    def __init__(self, net: LanguageModelNet, prompt: ReadPrompt, count: int, most: int, draws: Draws | None) -> None:
         rows = len(prompt.last) * count
         self.net, self.prompt, self.draws = net, prompt, draws
         self.readings = [Reading(net.wording, most) for _ in range(rows)]

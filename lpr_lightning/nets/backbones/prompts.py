@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.types import PathRequest
 
 INSTRUCTION = "You plan what a learner practises next."
+_LIST_MARK = re.compile(r"^([-*•]|\d+[.)])\s+")
 _MARK = "\x00"
 """Stands on both sides of a concept's number in a text where its own token goes."""
 
@@ -211,7 +213,7 @@ class Wording:
 
     def _named(self, name: str) -> int:
         plain = _plain(name)
-        return self._number.get(plain, self._number.get(plain.lstrip("0123456789.-*) "), -1))
+        return self._number.get(plain, self._number.get(_LIST_MARK.sub("", plain), -1))
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
@@ -227,9 +229,7 @@ class Wording:
             text = f"{text}\n"
         parts = text.split(_MARK)
         first = [] if chat or self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
-        found = [
-            self.lines[int(part)] if place % 2 else _ids(self.tokenizer, part) for place, part in enumerate(parts)
-        ]
+        found = [self.lines[int(part)] if place % 2 else _ids(self.tokenizer, part) for place, part in enumerate(parts)]
         return first + [token for part in found for token in part]
 
 
