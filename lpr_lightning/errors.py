@@ -108,6 +108,24 @@ lower the learning rate.
         )
 
 
+class NonFiniteRewardError(LPRError, ArithmeticError):
+    """An objective gave sampled paths a reward that is NaN or infinite.
+
+    >>> raise NonFiniteRewardError("zpd", 3, 48)
+    Traceback (most recent call last):
+        ...
+    lpr_lightning.errors.NonFiniteRewardError: objective 'zpd' is NaN or infinite for 3 of 48 paths: training stopped. \
+To mend it: look at what the objective divides by, or leave it out of model.objectives.
+    """
+
+    def __init__(self, objective: str, wrong: int, paths: int) -> None:
+        self.objective, self.wrong, self.paths = objective, wrong, paths
+        super().__init__(
+            f"objective {objective!r} is NaN or infinite for {wrong} of {paths} paths: training stopped. To mend it: "
+            "look at what the objective divides by, or leave it out of model.objectives."
+        )
+
+
 class UntrainedModelError(LPRError, RuntimeError):
     """A model with random weights was asked for results.
 

@@ -16,7 +16,7 @@ from lpr_lightning.functional.learning_effect import learning_effect, learning_e
 from lpr_lightning.functional.length import length_score
 from lpr_lightning.goals import ConceptGoal, Targets
 from lpr_lightning.hparams import built
-from lpr_lightning.metrics import Hypervolume, RolloutMetrics
+from lpr_lightning.metrics import FrontFigures, RolloutMetrics
 from lpr_lightning.objectives import Objective, Objectives
 from lpr_lightning.protocols import Act, Environment, LearnerData, Simulator
 from lpr_lightning.simulators.actions import ActionSet
@@ -25,6 +25,8 @@ from lpr_lightning.types import PathRequest, Rollout, State, TensorData
 
 REFERENCE = (-1.0, 0.0, 0.0, 0.0)
 """The worst that counts for the hypervolume of learning effect, length score, path diversity and ZPD alignment."""
+IDEAL = (1.0, 1.0, 1.0, 1.0)
+"""The best that there can be of each of them, which IGD+ is measured from."""
 EVALUATION_SEED = 0
 """Seed of random answers in validation, test and prediction: the same learners answer alike in every one of them."""
 
@@ -34,8 +36,8 @@ class Agent(Staged):
 
     Batches are `PathRequest`. Validation, test and prediction let learners be taught by the module itself, which
     begins, acts and sees; steps return `{"request", "rollout"}`. Logged are the figures of `RolloutMetrics`, the mean
-    of every objective by its name, and, where there is an objective `zpd`, the hypervolume of the set of all requests'
-    points. A subclass gives `begin`, `act` and `see`, `stages`, and an optimizer.
+    of every objective by its name, and, where there is an objective `zpd`, hypervolume, non-dominated share and IGD+ of
+    the set of all requests' points. A subclass gives `begin`, `act` and `see`, `stages`, and an optimizer.
 
     Args:
         num_concepts: number of concepts of the data.
@@ -150,10 +152,10 @@ class Agent(Staged):
 
 
 class AgentFigures(nn.Module):
-    """The figures of rollouts: those of `RolloutMetrics`, the mean of every objective, a hypervolume.
+    """The figures of rollouts: those of `RolloutMetrics`, the mean of every objective, those of `FrontFigures`.
 
-    The hypervolume is that of the set of all points (learning effect, length score, path diversity, ZPD alignment), of
-    rows with something to learn; there is none without an objective `zpd`. Of an objective and a figure of the same
+    The front is that of the set of all points (learning effect, length score, path diversity, ZPD alignment), of rows
+    with something to learn; there is none without an objective `zpd`. Of an objective and a figure of the same
     name the figure is reported.
 
     Args:
@@ -163,7 +165,7 @@ class AgentFigures(nn.Module):
 
     def __init__(self, objectives: Sequence[str], bootstrap: int) -> None:
         super().__init__()
-        self.metrics, self.volume = RolloutMetrics(bootstrap), Hypervolume(REFERENCE)
+        self.metrics, self.front = RolloutMetrics(bootstrap), FrontFigures(REFERENCE, IDEAL)
         self.means = MetricCollection({name: MeanMetric() for name in objectives}, compute_groups=False)
 
     def update(self, taught: Rollout, values: Mapping[str, Tensor]) -> None:
@@ -172,16 +174,16 @@ class AgentFigures(nn.Module):
         for name, mean in self.means.items():
             mean.update(values[name])
         if "zpd" in values:
-            self.volume.update(points(taught, values["zpd"]))
+            self.front.update(points(taught, values["zpd"]))
 
     def compute(self) -> dict[str, Tensor]:
         """Return all figures over all ranks as scalars."""
         figures = {name: mean.compute() for name, mean in self.means.items()} | self.metrics.compute()
-        return figures | ({"hypervolume": self.volume.compute()} if "zpd" in figures else {})
+        return figures | (self.front.compute() if "zpd" in figures else {})
 
     def reset(self) -> None:
         """Forget everything."""
-        for metric in (self.metrics, self.volume, *self.means.values()):
+        for metric in (self.metrics, self.front, *self.means.values()):
             metric.reset()
 
 

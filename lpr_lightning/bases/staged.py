@@ -244,6 +244,15 @@ class Staged(PlainLoading, LightningModule):
             self.trainer.should_stop = True
 
 
+def warm_and_fall(share: float, batches: int) -> float:
+    """Return the factor of a learning rate that warms up over ten batches and falls to a tenth by the stage's end.
+
+    >>> warm_and_fall(0.0, 4), warm_and_fall(1.0, 100)
+    (0.5, 0.09999999999999998)
+    """
+    return min(1.0, (batches + 1) / 10) * (1 - 0.9 * share)
+
+
 def datamodule_of(trainer: Trainer) -> object:
     """Return the trainer's datamodule, None where it has none."""
     return vars(trainer).get("datamodule")

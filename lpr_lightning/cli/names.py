@@ -25,6 +25,9 @@ PACKAGES = (
 """The packages of lpr_lightning whose public classes have short names."""
 _PARTS = {
     "ConceptScorer": "nets.concept_scorer",
+    "ConceptTokens": "nets.backbones.prompts",
+    "HuggingFace": "nets.backbones.hugging_face",
+    "TextPrompt": "nets.backbones.prompts",
     "Demonstrations": "policies.demonstrations",
     "SmallQwen2": "nets.path_decoder",
 }

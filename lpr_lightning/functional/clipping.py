@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.masked_mean import masked_mean
 
 Level = Literal["token", "sequence"]
 
@@ -16,7 +15,7 @@ _LARGEST_LOG_RATIO = 20.0
 """Log-ratios are cut here, so that e^ratio stays finite; the clipping bounds are far inside."""
 
 
-def clipped_surrogate(
+def clipped_terms(
     log_prob: Tensor,
     old_log_prob: Tensor,
     advantage: Tensor,
@@ -25,12 +24,12 @@ def clipped_surrogate(
     high: float = 0.28,
     level: Level = "token",
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss to minimise and the share of ratios that clipping stopped, both scalars.
+    """Return the loss of each token to minimise, and where clipping stopped its ratio, both [R, L].
 
     IB-GRPO (arXiv 2601.14686), eq. 12, with the asymmetric bounds [1 - low, 1 + high] on the importance ratio:
-    the mean of -min(ratio * A, clip(ratio) * A). "sequence" takes the ratio of whole paths, as eq. 12 is written, and
-    averages over the paths that have tokens; "token" takes one ratio for each token and averages over all real tokens.
-    Positions outside `mask` change nothing, whatever they hold; without any real token the loss is 0.
+    -min(ratio * A, clip(ratio) * A). "sequence" takes the ratio of whole paths, as eq. 12 is written, for each of their
+    tokens. Positions outside `mask` change no other one, whatever they hold, and come out as if their ratio were 1, or
+    that of their path.
 
     Args:
         log_prob: log-probabilities under the policy being trained, [R, L].
@@ -41,26 +40,20 @@ def clipped_surrogate(
         high: how far it may rise above 1.
         level: "token" or "sequence".
 
-    >>> log_prob = torch.tensor([[0.5, 0.0]]).log().clamp_min(-9)
-    >>> loss, clipped = clipped_surrogate(
-    ...     log_prob, torch.tensor([[0.25, 1.0]]).log(), torch.tensor([1.0]), torch.tensor([[True, False]])
-    ... )
-    >>> loss, clipped
-    (tensor(-1.2800), tensor(1.))
+    >>> old, new = torch.tensor([[0.25, 1.0]]).log(), torch.tensor([[0.5, 1.0]]).log()
+    >>> clipped_terms(new, old, torch.tensor([2.0]), torch.tensor([[True, True]]))
+    (tensor([[-2.5600, -2.0000]]), tensor([[ True, False]]))
     """
     old = torch.where(mask, old_log_prob, 0.0).detach()
     log_ratio = torch.where(mask, log_prob, 0.0) - old
-    weight = mask
     gain = advantage.unsqueeze(1)
     match level:
         case "token":
             pass
         case "sequence":
-            log_ratio = log_ratio.sum(1, keepdim=True)
-            weight = mask.any(1, keepdim=True)
+            log_ratio = log_ratio.sum(1, keepdim=True).expand_as(mask)
         case _:
             raise SettingError("level", level, "token or sequence")
     ratio = log_ratio.clamp(-_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO).exp()
     surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - low, 1 + high) * gain)
-    stopped = ((ratio > 1 + high) & (gain > 0)) | ((ratio < 1 - low) & (gain < 0))
-    return -masked_mean(surrogate, weight), masked_mean(stopped, weight)
+    return -surrogate, ((ratio > 1 + high) & (gain > 0)) | ((ratio < 1 - low) & (gain < 0))

@@ -53,5 +53,29 @@ def hypervolume(points: Tensor, reference: Sequence[float] | Tensor) -> Tensor:
     return torch.tensor(volume, device=points.device)
 
 
+def igd_plus(points: Tensor, reference: Tensor) -> Tensor:
+    """Return how far on average the set of points is from dominating each reference point, a scalar from 0 on.
+
+    IGD+ (Ishibuchi et al., 2015): the mean over reference points z of the least, over the points p, of the length of
+    max(z - p, 0). Lower is better; only what a point lacks counts. NaN without points, or where one holds a NaN.
+
+    Args:
+        points: values, [R, M], larger is better.
+        reference: what a set should reach, [Z, M].
+
+    Raises:
+        SettingError: the reference has another number of values than the points.
+
+    >>> igd_plus(torch.tensor([[1.0, 0.0], [0.5, 2.0]]), torch.tensor([[1.0, 1.0]]))
+    tensor(0.5000)
+    """
+    if reference.dim() != 2 or reference.shape[1] != points.shape[-1] or not len(reference):
+        raise SettingError("reference", tuple(reference.shape), f"a shape of [Z, {points.shape[-1]}]")
+    distance = torch.nan
+    if points.shape[0] and not bool(points.isnan().any()):
+        distance = float(moocore.igd_plus(_array(points), ref=_array(reference), maximise=True))
+    return torch.tensor(distance, device=points.device)
+
+
 def _array(points: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     return points.detach().double().cpu().numpy()

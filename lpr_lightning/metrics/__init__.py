@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from lpr_lightning.metrics.answer_metrics import AnswerMetrics, answer_selection
-from lpr_lightning.metrics.hypervolume import Hypervolume
+from lpr_lightning.metrics.hypervolume import FrontFigures, Hypervolume
 from lpr_lightning.metrics.mastery_agreement import MasteryAgreement
 from lpr_lightning.metrics.paired_difference import PairedDifference
 from lpr_lightning.metrics.rollout_metrics import RolloutMetrics
 
-__all__ = ["AnswerMetrics", "Hypervolume", "MasteryAgreement", "PairedDifference", "RolloutMetrics", "answer_selection"]
+__all__ = [
+    "AnswerMetrics",
+    "FrontFigures",
+    "Hypervolume",
+    "MasteryAgreement",
+    "PairedDifference",
+    "RolloutMetrics",
+    "answer_selection",
+]

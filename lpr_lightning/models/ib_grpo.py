@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from lpr_lightning.bases.agent import Agent
-from lpr_lightning.bases.staged import Outputs, Stage, run_seed
+from lpr_lightning.bases.staged import Outputs, Stage, run_seed, warm_and_fall
 from lpr_lightning.cache import fingerprint
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError, checked, checked_positive, checked_share
-from lpr_lightning.functional.clipping import Level, clipped_surrogate
+from lpr_lightning.functional.aggregation import Aggregation
+from lpr_lightning.functional.clipping import Level
 from lpr_lightning.goals import ConceptGoal, Targets
 from lpr_lightning.hparams import arguments, built, built_each, plain
 from lpr_lightning.models.dkt import DKT
+from lpr_lightning.nets.frozen_weights import FrozenWeights
 from lpr_lightning.nets.path_decoder import SmallQwen2
 from lpr_lightning.nets.path_net import Backbone, PathNet
 from lpr_lightning.objectives import (
@@ -26,10 +28,13 @@ from lpr_lightning.objectives import (
     LearningEffect,
     LengthReward,
     Objective,
+    PolicyLoss,
     ZPDAlignment,
 )
+from lpr_lightning.objectives.policy_loss import Tokens
 from lpr_lightning.policies.demonstrations import Demonstrations
 from lpr_lightning.policies.planned import ClosedLoop, Planned, follow_paths
+from lpr_lightning.policies.sampled_groups import GroupSampler
 from lpr_lightning.policies.search import FoundPaths
 from lpr_lightning.policies.under_way import TakenUp
 from lpr_lightning.policies.under_way import under_way as taken_up
@@ -94,6 +99,13 @@ class IBGRPOPolicy(Agent):
         clip_low: how far a ratio may fall below 1 (paper: 0.2).
         clip_high: how far it may rise above 1 (paper: 0.28).
         ratio: `token` or `sequence` (as eq. 12 is written).
+        aggregation: how the losses of tokens are averaged: `grpo`, `dapo` or `dr_grpo` (see `PolicyLoss`); None takes
+            `dapo` with ratios of tokens and `grpo`, as eq. 12, with those of sequences.
+        dynamic_sampling: how often paths of a request that are alike in every objective are sampled again (DAPO, arXiv
+            2503.14476, section 3.2); those that stay alike count in no average. 0, as in the paper, samples once and
+            counts them.
+        kl_weight: weight of the divergence from the policy as it is when IB-GRPO begins (GRPO, arXiv 2402.03300, eq. 4;
+            0 is the paper).
         updates: gradient steps on each set of sampled paths; above 1 the clipping comes into play.
         varied: share of training requests that are changed at every step, from 0 to 1: history cut at a random place,
             another learner's targets. Keeps the policy from learning its training learners by heart (ours; 0 is the
@@ -130,6 +142,9 @@ class IBGRPOPolicy(Agent):
         clip_low: float = 0.2,
         clip_high: float = 0.28,
         ratio: Level = "token",
+        aggregation: Aggregation | None = None,
+        dynamic_sampling: int = 0,
+        kl_weight: float = 0.0,
         updates: int = 1,
         varied: float = 0.0,
         under_way: float = 0.0,
@@ -147,18 +162,17 @@ class IBGRPOPolicy(Agent):
             ("group_size", group_size, 2),
             ("clone_epochs", clone_epochs, 0),
             ("updates", updates, 1),
+            ("dynamic_sampling", dynamic_sampling, 0),
         ):
             checked(name, count, least)
         for name, number in (
             *(("temperature", temperature), ("learning_rate", learning_rate)),
             *(("clone_learning_rate", clone_learning_rate), ("max_grad_norm", max_grad_norm)),
-            *(("clip_low", clip_low), ("clip_high", clip_high)),
         ):
             checked_positive(name, number)
         checked_share("varied", varied)
         checked_share("under_way", under_way)
-        if ratio not in ("token", "sequence"):
-            raise SettingError("ratio", ratio, "token or sequence")
+        self.loss = PolicyLoss(clip_low, clip_high, ratio, aggregation, kl_weight, entropy_weight)
         if len(chosen.actions) != self.num_concepts:
             raise SettingError("simulator.actions", len(chosen.actions), "concepts, which this policy recommends")
         self.automatic_optimization = False
@@ -171,7 +185,8 @@ class IBGRPOPolicy(Agent):
             raise SettingError("estimator", self.estimator.num_concepts, f"a simulator of {num_concepts} concepts")
         self.group_size, self.clone_epochs, self.clone_effect = group_size, clone_epochs, clone_effect
         self.temperature, self.updates, self.varied, self.under_way = temperature, updates, varied, under_way
-        self.clip_low, self.clip_high, self.ratio, self.entropy_weight = clip_low, clip_high, ratio, entropy_weight
+        self.dynamic_sampling = dynamic_sampling
+        self.reference = FrozenWeights(self.net) if kl_weight > 0 else None
         self.rates = {"clone": clone_learning_rate, "improve": learning_rate}
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self._policy = ClosedLoop(self, self._reader()) if replan else Planned(self)
@@ -182,7 +197,8 @@ class IBGRPOPolicy(Agent):
 
     def stages(self) -> Sequence[Stage]:
         """Return cloning, unless there is none, and improvement."""
-        improve = Stage("IB-GRPO", self.improve, {"policy": self.rates["improve"]}, schedule=warm_and_fall)
+        rates = {"policy": self.rates["improve"]}
+        improve = Stage("IB-GRPO", self.improve, rates, schedule=warm_and_fall, begin=self._take_reference)
         if not self.clone_epochs:
             return [improve]
         rates = {"policy": self.rates["clone"]}
@@ -245,11 +261,7 @@ class IBGRPOPolicy(Agent):
             request = self._requests(examples.batch(index))
             path = found.path[index].to(self.device)
             draws = request_draws(run_seed(), -1, request)
-            followed.append(
-                follow_paths(
-                    self.simulator, self.goal, request, path.flatten(0, 1), draws, path.shape[1], self.early_stop
-                )
-            )
+            followed.append(self._follow(request, path.flatten(0, 1), draws))
         self.objectives.fit_paths(Rollout.join(followed))
 
     def clone(self, request: PathRequest, batch_idx: int) -> Outputs:
@@ -282,35 +294,45 @@ class IBGRPOPolicy(Agent):
         if some:
             request, draws = request.select(unfinished), draws.select(unfinished)
         mastery = self.estimated(request)
-        self.net.eval()
-        sampled = self.net.sample(request, self.group_size, self.temperature, draws.at(1), mastery)
-        self.net.train()
-        taught = follow_paths(
-            self.simulator, self.goal, request, sampled.path, draws.at(2), self.group_size, self.early_stop
-        )
-        rewards = self.objectives(taught)
-        groups = {name: value.view(len(request), self.group_size) for name, value in rewards.items()}
-        advantage = self.advantage(groups).flatten()
-        taken = (taught.length + (~taught.stopped).long())[:, None]  # the end is the policy's own unless stopped
+        rounds = self.dynamic_sampling
+        sample = GroupSampler(self.net, self._follow, self.objectives, self.group_size, self.temperature, rounds)
+        groups = sample(request, mastery, draws)
+        sampled, taught = groups.sampled, groups.rollout
+        counted = len(request) if some else 0
+        advantage = self.advantage({name: reward[:counted] for name, reward in groups.rewards.items()}).flatten()
+        advantage = advantage if some else advantage.new_zeros(len(taught))
+        taken = taught.length + (~taught.stopped).long()  # the end is the policy's own unless stopped
+        counts = ~groups.alike.repeat_interleave(self.group_size) if rounds else torch.ones_like(taught.stopped)
+        asked = (request, sampled, self.group_size, self.temperature, mastery)
+        reference: Tensor | None = None
+        if self.reference is not None:
+            with self.reference.in_place(self.net):
+                reference = self.net.log_prob_of(*asked)[0]
         for _ in range(self.updates):
-            log_prob, mask, entropy = self.net.log_prob(
-                request, sampled.path, self.group_size, self.temperature, mastery
-            )
-            mask = mask & some & (torch.arange(mask.shape[1], device=mask.device) < taken)
-            old = log_prob.detach() if self.updates == 1 else sampled.log_prob[:, : log_prob.shape[1]]
-            surrogate, clipped = clipped_surrogate(
-                log_prob, old, advantage, mask, self.clip_low, self.clip_high, self.ratio
-            )
-            counted = mask.sum() if self.ratio == "token" else mask.any(1).sum()
-            surrogate = surrogate * counted / mean_count(counted)
-            mean_entropy = (entropy * mask).sum() / mean_count(mask.sum())
-            loss = surrogate - self.entropy_weight * mean_entropy
+            log_prob, mask, entropy = self.net.log_prob_of(*asked)
+            width = log_prob.shape[1]
+            mask = mask & some & sampled.before(taken, width) & counts[:, None]
+            old = log_prob.detach() if self.updates == 1 else sampled.log_prob[:, :width]
+            tokens = Tokens(log_prob, old, reference, entropy, mask)
+            loss, figures = self.loss(tokens, advantage, self.net.most_choices(request))
             self.descend(loss, self.max_grad_norm)
         self.count_step()
-        figures = {"loss": loss, "loss_policy": surrogate, "entropy": mean_entropy, "clip_fraction": clipped}
-        figures |= {name: reward.mean() for name, reward in rewards.items()}
-        self._log_train(figures | {"path_length": taught.length.float().mean()}, len(request))
+        figures |= {name: reward.mean() for name, reward in groups.rewards.items()}
+        figures["path_length"] = taught.length.float().mean()
+        if sampled.dropped is not None:
+            figures["dropped_names"] = sampled.dropped.float().mean()
+        self._log_train(figures, len(request))
         return {"request": request, "rollout": taught}
+
+    def _follow(self, request: PathRequest, path: Tensor, draws: Draws) -> Rollout:
+        """Let the learners of each request follow K paths."""
+        count = len(path) // max(len(request), 1)
+        return follow_paths(self.simulator, self.goal, request, path, draws, count, self.early_stop)
+
+    def _take_reference(self) -> None:
+        """Keep the policy as it is now, which the divergence is measured from."""
+        if self.reference is not None:
+            self.reference.take(self.net)
 
     @torch.no_grad()
     def _advanced(self, request: PathRequest, draws: Draws) -> PathRequest:
@@ -371,12 +393,3 @@ class IBGRPOPolicy(Agent):
         for name, value in figures.items():
             shown = name in ("loss", "learning_effect")
             self.log(f"train/{name}", value.detach(), prog_bar=shown, batch_size=batch_size)
-
-
-def warm_and_fall(share: float, batches: int) -> float:
-    """Return the factor of a learning rate that warms up over ten batches and falls to a tenth by the stage's end.
-
-    >>> warm_and_fall(0.0, 4), warm_and_fall(1.0, 100)
-    (0.5, 0.09999999999999998)
-    """
-    return min(1.0, (batches + 1) / 10) * (1 - 0.9 * share)

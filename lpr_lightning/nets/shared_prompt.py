@@ -21,10 +21,17 @@ NAME = "shared_prompt"
 
 @dataclass(frozen=True)
 class SharedPrompt:
-    """Keys and values of B prompts after their pass: `cache`, and `mask` [B, P], True on real tokens."""
+    """Keys and values of B prompts after their pass: `cache`, and `mask` [B, P], True on real tokens, padded left."""
 
     cache: DynamicCache
     mask: Tensor
+
+    def select(self, index: Tensor) -> SharedPrompt:
+        """Return the prompts at `index`."""
+        chosen = DynamicCache()
+        for number, layer in enumerate(self.cache.layers):
+            chosen.update(layer.keys[index], layer.values[index], number)
+        return SharedPrompt(chosen, self.mask[index])
 
 
 def shared_prompt_attention(
@@ -36,11 +43,13 @@ def shared_prompt_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     shared_prompt: SharedPrompt | None = None,
+    sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Attend to the prompt and to the continuation so far; `query`, `key` and `value` [B * K, heads, T, D].
 
-    Without `shared_prompt` (the prompt's own pass) this is plain scaled dot-product attention.
+    Without `shared_prompt` (the prompt's own pass) this is plain scaled dot-product attention. With `sliding_window` a
+    token sees that many tokens, itself included, counted from the prompt's first real one.
     """
     if shared_prompt is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **others)
@@ -57,13 +66,20 @@ def shared_prompt_attention(
     grouped = query.view(prompts, -1, heads, steps, width).transpose(1, 2).reshape(prompts, heads, -1, width)
     to_prompt = grouped @ prompt_key.transpose(2, 3)
     lowest = torch.finfo(to_prompt.dtype).min
-    to_prompt = to_prompt.masked_fill(~shared_prompt.mask[:, None, None], lowest)
-    size = to_prompt.shape[3]
+    hidden = ~shared_prompt.mask[:, None, None]
+    size, first = to_prompt.shape[3], key.shape[2] - steps
+    place = torch.arange(key.shape[2], device=query.device)
+    if sliding_window is not None:
+        ahead = shared_prompt.mask.sum(1)[:, None] + place[first:]  # position of each query [B, T]
+        behind = ahead[:, :, None] - (shared_prompt.mask.cumsum(1) - 1)[:, None] >= sliding_window
+        hidden = hidden | behind.repeat(1, grouped.shape[2] // steps, 1)[:, None]
+    to_prompt = to_prompt.masked_fill(hidden, lowest)
     to_prompt = to_prompt.view(prompts, heads, -1, steps, size).transpose(1, 2).reshape(batch, heads, steps, size)
     to_path = query @ key.transpose(2, 3)
-    if steps > 1:
-        future = torch.ones(steps, key.shape[2], dtype=torch.bool, device=query.device).triu(key.shape[2] - steps + 1)
-        to_path = to_path.masked_fill(future, lowest)
+    distance = place[first:, None] - place
+    unseen = distance < 0 if sliding_window is None else (distance < 0) | (distance >= sliding_window)
+    if steps > 1 or sliding_window is not None:
+        to_path = to_path.masked_fill(unseen, lowest)
     weight = torch.cat([to_prompt, to_path], 3).softmax(3)
     weight = torch.nn.functional.dropout(weight, dropout, module.training)
     from_prompt, from_path = weight[..., :size], weight[..., size:]

@@ -85,7 +85,7 @@ class EpsilonIndicator(Advantage):
     def check(self, names: Collection[str]) -> None:
         """Refuse scales that name no objective, or that leave out all."""
         scale = self.scale or {}
-        _check_known("scale", scale, names)
+        check_known("scale", scale, names)
         if not any(scale.get(name, 1.0) > 0 for name in names):
             raise SettingError("scale", scale, "a number above 0 for at least one objective")
 
@@ -123,14 +123,15 @@ class ScalarSum(Advantage):
 
     def check(self, names: Collection[str]) -> None:
         """Refuse weights that name no objective, and objectives without a weight."""
-        _check_known("weights", self.weights, names)
+        check_known("weights", self.weights, names)
         missing = [name for name in names if name not in self.weights]
         if missing:
             advice = f"add {', '.join(missing)}; a weight of 0 leaves an objective out"
             raise SettingError("weights", self.weights, "one number for each objective", advice)
 
 
-def _check_known(setting: str, given: Collection[str], names: Collection[str]) -> None:
+def check_known(setting: str, given: Collection[str], names: Collection[str]) -> None:
+    """Refuse names that are none of the objectives', and tell the closest one."""
     for name in given:
         if name not in names:
             closest = get_close_matches(name, list(names))

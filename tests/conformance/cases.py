@@ -104,6 +104,28 @@ SMALLER = [
         ],
     ),
     Case(
+        "grpo_text",
+        small=[
+            "--data.task.length=3",
+            "--data.task.min_distinct=3",
+            "--data.task.min_targets=1",
+            "--data.task.train_cuts=1",
+            "--model.demonstrations.announce=false",
+            "--model.demonstrations.searches=[{class_path: GreedySearch}]",
+            "--model.clone_epochs=1",
+            "--model.group_size=4",
+            "--model.backbone.small.hidden_size=16",
+            "--model.backbone.small.num_layers=1",
+            "--model.backbone.small.num_heads=2",
+            "--model.backbone.small.vocabulary_size=400",
+            "--model.backbone.prompt.history_length=2",
+            "--model.backbone.prompt.list_concepts=false",
+            "--model.backbone.max_length=4",
+            "--model.clone_learning_rate=1e-4",  # as for grpo
+            "--model.learning_rate=1e-4",
+        ],
+    ),
+    Case(
         "multitask_lstm",
         small=[
             "--data.task.history_length=4",

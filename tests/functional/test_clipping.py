@@ -7,7 +7,18 @@ import torch
 from torch import Tensor
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.clipping import Level, clipped_surrogate
+from lpr_lightning.functional.aggregation import Aggregation, aggregated
+from lpr_lightning.functional.clipping import Level, clipped_terms
+
+
+def clipped_surrogate(
+    log_prob: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, level: Level = "token"
+) -> tuple[Tensor, Tensor]:
+    """The loss of eq. 12 and the share of ratios that clipping stopped: mean over tokens, or over sequences."""
+    how: Aggregation = "dapo" if level == "token" else "grpo"
+    loss, stopped = clipped_terms(log_prob, old, advantage, mask, level=level)
+    (total, count), (held, _) = aggregated(loss, mask, how, 1), aggregated(stopped.float(), mask, how, 1)
+    return total / count.clamp_min(1), held / count.clamp_min(1)
 
 
 def slow_loss(log_prob: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, level: Level) -> tuple[float, float]:

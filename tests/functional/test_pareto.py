@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.pareto import hypervolume, non_dominated
+from lpr_lightning.functional.pareto import hypervolume, igd_plus, non_dominated
 
 
 def test_non_dominated_matches_pairs() -> None:
@@ -63,3 +63,17 @@ def test_hypervolume_matches_inclusion_and_exclusion_of_boxes() -> None:
 
 def test_a_point_that_is_not_a_number_has_no_volume() -> None:
     assert hypervolume(torch.tensor([[1.0, 1.0], [torch.nan, 2.0]]), [0.0, 0.0]).isnan()
+
+
+def test_distance_from_a_reference_set_matches_loops() -> None:
+    generator = torch.Generator().manual_seed(3)
+    points, wanted = (torch.rand(count, 3, generator=generator, dtype=torch.float64) for count in (9, 4))
+    nearest = [
+        min(math.sqrt(sum(max(z - p, 0.0) ** 2 for z, p in zip(goal, point))) for point in points.tolist())
+        for goal in wanted.tolist()
+    ]
+    assert igd_plus(points, wanted).item() == pytest.approx(sum(nearest) / 4, rel=1e-5)
+    assert igd_plus(points + 2, wanted).item() == 0.0
+    assert igd_plus(torch.empty(0, 3), wanted).isnan()
+    with pytest.raises(SettingError, match="reference"):
+        igd_plus(points, wanted[:, :2])

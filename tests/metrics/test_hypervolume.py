@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lpr_lightning.errors import SettingError
-from lpr_lightning.functional.pareto import hypervolume
-from lpr_lightning.metrics import Hypervolume
+from lpr_lightning.functional.pareto import hypervolume, igd_plus, non_dominated
+from lpr_lightning.metrics import FrontFigures, Hypervolume
 
 POINTS = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
 REFERENCE = [0.1, 0.0, 0.2]
@@ -53,3 +53,26 @@ def test_wrong_shapes_are_refused() -> None:
         Hypervolume([])
     with pytest.raises(SettingError, match="points"):
         Hypervolume(REFERENCE).update(torch.zeros(4, 2))
+
+
+def test_figures_of_the_front_are_the_functions_over_all_batches_and_processes() -> None:
+    ranks = [FrontFigures(REFERENCE, [1.0] * 3), FrontFigures(REFERENCE, [1.0] * 3)]
+    ranks[0].update(POINTS[:7])
+    ranks[0].update(POINTS[7:9])
+    ranks[1].update(POINTS[9:])
+    ranks[0].merge_state(ranks[1])
+    figures = ranks[0].compute()
+    assert figures["hypervolume"] == hypervolume(POINTS, REFERENCE)
+    assert figures["non_dominated"] == non_dominated(POINTS).float().mean()
+    assert figures["igd_plus"] == igd_plus(POINTS, torch.ones(1, 3))
+
+
+def test_a_front_of_nothing_has_no_figures_but_volume() -> None:
+    figures = FrontFigures(REFERENCE, [1.0] * 3).compute()
+    assert figures["hypervolume"] == 0.0
+    assert figures["non_dominated"].isnan()
+    assert figures["igd_plus"].isnan()
+    with pytest.raises(SettingError, match="ideal"):
+        FrontFigures(REFERENCE, [1.0])
+    with pytest.raises(SettingError, match="points"):
+        FrontFigures(REFERENCE, [1.0] * 3).update(torch.zeros(4, 2))

@@ -20,7 +20,7 @@ from lpr_lightning.models.ib_grpo import IBGRPOPolicy
 from lpr_lightning.nets.concept_scorer import ConceptScorer, ConceptScorerNet
 from lpr_lightning.nets.path_decoder import SmallQwen2
 from lpr_lightning.nets.path_net import Backbone
-from lpr_lightning.objectives import EpsilonIndicator, LearningEffect, LengthReward
+from lpr_lightning.objectives import GDPO, HVO, DrGRPO, EpsilonIndicator, LearningEffect, LengthReward
 from lpr_lightning.policies import GreedySearch, RandomTargets
 from lpr_lightning.policies.demonstrations import Demonstrations
 from lpr_lightning.protocols import Policy
@@ -171,6 +171,22 @@ def test_a_stage_that_can_never_begin_is_refused(folder: Path) -> None:
         trainer(2).fit(policy(folder, clone_epochs=2), datamodule=data(folder))
 
 
+def test_the_reference_is_the_policy_when_improvement_begins(folder: Path) -> None:
+    """It has the cloned weights, not the first ones; a large weight holds the policy there."""
+    paths = {}
+    for weight in (1e-9, 1e3):
+        seed_everything(0)
+        model = policy(folder, clone_epochs=1, clone_effect=-10.0, kl_weight=weight, learning_rate=3e-3, updates=2)
+        before = [one.clone() for one in model.net.parameters() if one.requires_grad]
+        run = trainer(3, limit_train_batches=5)
+        run.fit(model, datamodule=data(folder))
+        assert model.reference is not None
+        kept = list(model.reference.buffers())
+        assert not any(torch.equal(one, two) for one, two in zip(kept, before, strict=True))
+        paths[weight] = float(run.callback_metrics["train/kl"])
+    assert 0 < paths[1e3] < 0.2 * paths[1e-9]
+
+
 def test_tokens_behind_an_early_stop_get_no_credit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ladder = Ladder(6, gain=1.0)
     model = policy(folder, simulator=ladder, early_stop=True, objectives=[LearningEffect()])
@@ -206,7 +222,12 @@ def _ready(module: SyntheticLearners) -> SyntheticLearners:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"updates": 2}, {"backbone": SCORER}, {"ratio": "sequence"}, {"entropy_weight": 0.01}, {"varied": 0.5}]
+    "settings",
+    [
+        *({"updates": 2}, {"backbone": SCORER}, {"ratio": "sequence"}, {"entropy_weight": 0.01}, {"varied": 0.5}),
+        *({"aggregation": "dr_grpo", "advantage": DrGRPO()}, {"dynamic_sampling": 2, "advantage": GDPO()}),
+        {"kl_weight": 0.1, "updates": 2, "advantage": HVO()},
+    ],
 )
 def test_the_same_seed_gives_the_same_figures(folder: Path, settings: dict[str, Any]) -> None:
     figures = []
@@ -301,6 +322,9 @@ def test_without_a_datamodule_the_error_says_what_is_needed(folder: Path) -> Non
         ("temperature", 0.0),
         ("ratio", "word"),
         ("updates", 0),
+        ("aggregation", "mean"),
+        ("dynamic_sampling", -1),
+        ("kl_weight", -0.5),
         ("varied", 1.5),
     ],
 )
