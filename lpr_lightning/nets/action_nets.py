@@ -188,7 +188,7 @@ class EachConceptNet(ActionNet):
     A concept's numbers are its channels of the encoder's vector, whether the goal counts it, how often it was taken,
     the steps left, and a learned vector; the rest of the encoder's vector is read by all. As in `ConceptScorerNet`,
     h_c = relu(W_2 relu(W_1 x_c + U g)), then messages along prerequisites, which come by `connect`; each action reads
-    its own h_c and the mean h of the goal's concepts, the state's numbers that mean and the mean of all.
+    its own h_c, the mean h of the goal's concepts and that of all; the state's numbers read the two means.
     """
 
     needs: Tensor
@@ -204,12 +204,10 @@ class EachConceptNet(ActionNet):
         self.whole = nn.Linear(rest, hidden, bias=False) if rest else None
         self.second = nn.Linear(hidden, hidden)
         self.messages = nn.ModuleList(nn.Linear(hidden, 3 * hidden) for _ in range(settings.rounds))
-        self.own, self.goal = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden, bias=False)
+        self.goal, self.all = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden, bias=False)
+        self.own = nn.Linear(hidden, hidden, bias=False) if per_action else None
         self.of_actions = linear(hidden, per_action) if per_action else None
-        self.all = nn.Linear(hidden, hidden) if per_state else None
         self.of_state = linear(hidden, per_state) if per_state else None
-        if not per_action:
-            del self.own
 
     def connect(self, data: LearnerData) -> None:
         """Take the prerequisites from the data; where it has none, no concept has any."""
@@ -234,12 +232,13 @@ class EachConceptNet(ActionNet):
         for message in self.messages:
             itself, earlier, later = message(hidden).chunk(3, -1)
             hidden = (hidden + itself + needed @ earlier + needing @ later).relu()
-        wanted = self.goal((goal[..., None, :] / goal.sum(-1)[..., None, None].clamp_min(1)).to(hidden) @ hidden)
+        wanted = (goal[..., None, :] / goal.sum(-1)[..., None, None].clamp_min(1)).to(hidden) @ hidden
+        around = self.goal(wanted) + self.all(hidden.mean(-2, keepdim=True))
         action, state = hidden.new_zeros(*goal.shape, 0), hidden.new_zeros(*goal.shape[:-1], 0)
-        if self.of_actions is not None:
-            action = self.of_actions((self.own(hidden) + wanted).relu())
-        if self.of_state is not None and self.all is not None:
-            state = self.of_state((self.all(hidden.mean(-2)) + wanted.squeeze(-2)).relu())
+        if self.of_actions is not None and self.own is not None:
+            action = self.of_actions((self.own(hidden) + around).relu())
+        if self.of_state is not None:
+            state = self.of_state(around.squeeze(-2).relu())
         return action, state
 
 
