@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ from lpr_lightning.nets.action_nets import ConceptNetwork
 from lpr_lightning.simulators.ladder import Ladder
 
 SMALL = ReplaySettings(batch_size=64, updates=6)
-COMMON = {
+COMMON: dict[str, Any] = {"num_concepts": RUNGS, "simulator": Ladder(RUNGS), "goal": Targets(SoftExam())}
+COMMON["net"] = ConceptNetwork(16, 2, 0)
     "num_concepts": RUNGS,
     "simulator": Ladder(RUNGS),
     "goal": Targets(SoftExam()),
