@@ -1,0 +1,207 @@
+"""Critics of actions that are vectors: plain networks, and the model-based value expansion of ExRec."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.functional import normalize
+
+from lpr_lightning.functional.value_expansion import expanded_value, expected_gain
+from lpr_lightning.nets.sphere_actors import Situation, goal_vector
+from lpr_lightning.nets.tracer_net import TracerNet
+from lpr_lightning.protocols import Goal, VectorActions
+from lpr_lightning.types import PAD, Exercise, State
+
+
+class Going(Protocol):
+    """How an episode goes on under the policy: what an expansion of more than one step needs."""
+
+    def act(self, at: Situation) -> Tensor:
+        """Return the policy's action vectors, [B, D]."""
+        ...
+
+    def advance(self, at: Situation) -> Situation:
+        """Return situations whose `learner` and `left` are new with features and concepts that belong to these."""
+        ...
+
+    def answers(self, success: Tensor, step: int) -> Tensor:
+        """Return answers of these probabilities [B, 2], 0 or 1, of a later step."""
+        ...
+
+
+class VectorCritic(nn.Module, ABC):
+    """A network that says what an action, given as a vector, is worth; rows are independent of each other."""
+
+    @abstractmethod
+    def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
+        """Return values [B] of action vectors [B, D]."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: values are without dropout."""
+        return super().train(False)
+
+
+class PlainCritic(VectorCritic):
+    """A network that knows nothing of the model: W4 ReLU(W3 [ReLU(W0 [features; goal]); ReLU(W1 vector)]).
+
+    Source: the `kc_critic` of ExRec's code.
+
+    Args:
+        feature_size: F.
+        concepts: vectors of the concepts, [N, D].
+        hidden_size: width of W0 and W1.
+        up_size: width of W3.
+    """
+
+    concepts: Tensor
+
+    def __init__(self, feature_size: int, concepts: Tensor, hidden_size: int, up_size: int) -> None:
+        super().__init__()
+        self.register_buffer("concepts", concepts.detach().clone())
+        size = concepts.shape[1]
+        self.state, self.action = nn.Linear(feature_size + size, hidden_size), nn.Linear(size, hidden_size)
+        self.joint, self.value = nn.Linear(2 * hidden_size, up_size), nn.Linear(up_size, 1)
+
+    def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
+        """Return values [B]."""
+        state = torch.cat([at.features, goal_vector(at.goal, self.concepts)], -1)
+        pair = torch.cat([self.state(state).relu(), self.action(normalize(vector, dim=-1)).relu()], -1)
+        value: Tensor = self.value(self.joint(pair).relu()).squeeze(-1)
+        return value
+
+
+class _Step(NamedTuple):
+    """One step in the model: expected gain [B], success of what was asked [B], states after both answers, [2B]."""
+
+    gain: Tensor
+    success: Tensor
+    after: State
+
+
+class ModelCritic(VectorCritic):
+    """Reads the value of an exercise off a trainable copy of the tracer (ExRec eq. 20 to 23).
+
+    Q(s, a) = scale x [p v(1) + (1 - p) v(0) - v]: p is the chance of success on the exercise `a`, v(k) the goal's mean
+    mastery after answer k, v that before it. All four come from the action and the learner's own state, so that
+    gradients reach the action through p and through both next states. Over more than one step the expansion goes on
+    from both outcomes under the policy, one answer drawn at each further step, as far as the episode lasts.
+
+    Tracers over vectors are asked the action's vector itself. Others, which know exercises by number, are asked the
+    `candidates` exercises nearest to it; the value is the mean of theirs by the softmax of `sharpness` times their
+    cosines, so that gradients reach the action there too.
+
+    Differs from the paper and its code:
+    1. A row's value depends on that row only; the code runs the whole minibatch as one sequence from each state.
+    2. p is recomputed from the action, not the logged one; next states have their own cell; v is that of the state.
+    3. Twins start apart: every weight of a copy is moved by `apart` times the spread of its tensor, so that the least
+       of both is not one network's.
+    4. Expansions of more than one step are ours (after Feinberg et al. 2018).
+
+    Args:
+        net: the tracer's network, of which a copy is trained.
+        goal: what counts.
+        actions: the exercises, with vectors.
+        horizon: steps of the expansion (paper: 1).
+        scale: of values, as of rewards (paper: 1000).
+        gamma: discount within the expansion.
+        apart: how far the copy is moved from the tracer.
+        candidates: exercises that a vector stands for, where the tracer does not read vectors.
+        sharpness: of the softmax over them.
+    """
+
+    def __init__(
+        self,
+        net: TracerNet,
+        goal: Goal,
+        actions: VectorActions,
+        horizon: int = 1,
+        scale: float = 1.0,
+        gamma: float = 1.0,
+        apart: float = 0.0,
+        candidates: int = 8,
+        sharpness: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        with torch.no_grad():
+            for weight in self.net.asked_weights():
+                spread = weight.std() if weight.numel() > 1 else weight.abs()
+                weight.requires_grad_(True).add_(apart * spread * torch.randn_like(weight))
+        self.goal, self.actions = (goal,), (actions,)  # in tuples: they belong to others
+        self.horizon, self.scale, self.gamma = horizon, scale, gamma
+        self.candidates, self.sharpness = candidates, sharpness
+
+    def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
+        """Return values [B]; `going` is what expansions of more than one step need."""
+        first = self._step(at.learner, at.concept, vector)
+        if self.horizon == 1 or going is None:
+            return self.scale * first.gain
+        both = at.twice(first.after)
+        gains = []
+        for step in range(1, self.horizon):
+            both = going.advance(both._replace(left=both.left - 1))
+            later = self._step(both.learner, both.concept, going.act(both))
+            gains.append(later.gain.view(-1, 2))
+            right = going.answers(later.success.detach().view(-1, 2), step).flatten().long()
+            index = 2 * torch.arange(len(right), device=right.device) + right
+            both = both._replace(learner=tuple(part.index_select(0, index) for part in later.after))
+        chance = torch.stack([1 - first.success, first.success], 1)
+        return self.scale * expanded_value(first.gain, chance, torch.stack(gains, 2), at.left, self.gamma)
+
+    def _step(self, learner: State, concept: Tensor, vector: Tensor) -> _Step:
+        """Ask learners what vectors [B, D] stand for."""
+        asked, weight = self._asked(vector)
+        before, (rows, count) = self._value(learner, concept), weight.shape
+        success = self.net.predict(learner, asked)
+        answers = weight.new_tensor([0.0, 1.0]).repeat(rows, count)
+        after = self.net.practise(learner, _twice(asked), answers)
+        value = self._value(after, concept).view(rows, count, 2)
+        gain = (weight * expected_gain(success, value, before[:, None])).sum(1)
+        if count > 1:  # the episode goes on from the nearest one
+            first = 2 * count * torch.arange(rows, device=weight.device)
+            after = tuple(part.index_select(0, torch.stack([first, first + 1], 1).flatten()) for part in after)
+        return _Step(gain, success[:, 0], after)
+
+    def _asked(self, vector: Tensor) -> tuple[Exercise, Tensor]:
+        """Return the exercises [B, K] that vectors [B, D] stand for, nearest first, and their weights [B, K]."""
+        (actions,) = self.actions
+        if self.net.reads_vectors:
+            one = vector.new_ones(len(vector), 1)
+            nothing = torch.full_like(one, PAD, dtype=torch.int64)
+            vector = normalize(vector, dim=-1) * actions.length
+            return Exercise(nothing[..., None], nothing, vector[:, None]), one
+        nearest = actions.nearest(vector, min(self.candidates, len(actions)))
+        cosine = (normalize(vector, dim=-1)[:, None] * F.embedding(nearest, actions.unit)).sum(-1)
+        return actions.at(nearest), (self.sharpness * cosine).softmax(1)
+
+    def _value(self, learner: State, concept: Tensor) -> Tensor:
+        (goal,) = self.goal
+        return goal.assess(self.net, learner, concept).mastery
+
+
+def _twice(asked: Exercise) -> Exercise:
+    """Return each of K exercises twice, side by side, [B, 2K]."""
+    concept, item = (part.repeat_interleave(2, 1) for part in (asked.concept, asked.item))
+    if asked.vector is None:
+        return Exercise(concept, item)
+    return Exercise(concept, item, asked.vector.expand(-1, 2, -1))  # one vector, asked once
+
+
+class Twins(nn.ModuleList):
+    """Critics of the same make, independent of each other.
+
+    >>> actions = torch.eye(3)
+    >>> twins = Twins([PlainCritic(2, actions, 4, 4) for _ in range(2)])
+    >>> at = Situation(torch.zeros(1, 2), actions[:1], (), torch.tensor([[0]]), torch.tensor([1]))
+    >>> twins(at, actions[:1]).shape
+    torch.Size([2, 1])
+    """
+
+    def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
+        """Return the values of all critics, [C, B]."""
+        return torch.stack([critic(at, vector, going) for critic in self])
