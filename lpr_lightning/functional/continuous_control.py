@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn.functional import normalize
 
 
 def soft_target(
-    reward: Tensor, following: Tensor, log_prob: Tensor, temperature: Tensor | float, gamma: float, ended: Tensor
+    reward: Tensor, following: Tensor, log_prob: Tensor, temperature: Tensor | float, discount: Tensor
 ) -> Tensor:
     """Return what twin critics are trained to (Haarnoja et al. 2018): r + gamma (min Q' - temperature log pi').
 
@@ -16,36 +18,40 @@ def soft_target(
         following: the target critics' values of the next state with an action of the policy, [2, B] (or [1, B]).
         log_prob: of that action, [B].
         temperature: of the entropy.
-        gamma: discount.
-        ended: whether the step was an episode's last, [B] bool; nothing follows then.
+        discount: gamma, 0 where the step was its episode's last, [B].
 
     >>> import torch
-    >>> following, ended = torch.tensor([[2.0, 2.0], [3.0, 1.0]]), torch.tensor([False, True])
-    >>> soft_target(torch.ones(2), following, torch.tensor([-1.0, -1.0]), 0.5, 0.5, ended)
+    >>> following, discount = torch.tensor([[2.0, 2.0], [3.0, 1.0]]), torch.tensor([0.5, 0.0])
+    >>> soft_target(torch.ones(2), following, torch.tensor([-1.0, -1.0]), 0.5, discount)
     tensor([2.2500, 1.0000])
     """
-    value = following.amin(0) - temperature * log_prob
-    return reward + gamma * value.masked_fill(ended, 0.0)
+    return reward + discount * (following.amin(0) - temperature * log_prob)
 
 
-def deterministic_target(reward: Tensor, following: Tensor, gamma: float, ended: Tensor) -> Tensor:
+def deterministic_target(reward: Tensor, following: Tensor, discount: Tensor) -> Tensor:
     """Return the target of DDPG and TD3: r + gamma times the least of the target critics' values [C, B].
 
     >>> import torch
-    >>> deterministic_target(torch.ones(1), torch.tensor([[2.0], [3.0]]), 0.5, torch.tensor([False]))
+    >>> deterministic_target(torch.ones(1), torch.tensor([[2.0], [3.0]]), torch.tensor([0.5]))
     tensor([2.])
     """
-    return reward + gamma * following.amin(0).masked_fill(ended, 0.0)
+    return reward + discount * following.amin(0)
 
 
-def critic_loss(value: Tensor, target: Tensor) -> Tensor:
+def critic_loss(value: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the mean squared error of each critic [C, B] against the targets [B], summed over critics.
+
+    Args:
+        value: [C, B].
+        target: [B].
+        weight: of each row, which corrects for priorities, [B].
 
     >>> import torch
     >>> critic_loss(torch.tensor([[1.0, 3.0], [2.0, 2.0]]), torch.tensor([1.0, 1.0]))
     tensor(3.)
     """
-    return (value - target).square().mean(1).sum()
+    squared = (value - target).square()
+    return (squared if weight is None else squared * weight).mean(1).sum()
 
 
 def soft_actor_loss(value: Tensor, log_prob: Tensor, temperature: Tensor | float) -> Tensor:
@@ -89,3 +95,14 @@ def smoothed(direction: Tensor, noise: Tensor, scale: float, clip: float) -> Ten
     """
     width = direction.shape[-1] ** 0.5
     return normalize(direction + (scale * noise).clamp(-clip, clip) / width, dim=-1)
+
+
+def sphere_entropy(size: int, length: float) -> float:
+    """Return the entropy of noise that moves a direction of `size` coordinates by about `length`.
+
+    That of a normal distribution in the D - 1 coordinates of the sphere, of standard deviation length / sqrt(D) each.
+
+    >>> round(sphere_entropy(2, 1.0), 4)  # one coordinate, of standard deviation sqrt(1 / 2)
+    1.0724
+    """
+    return 0.5 * (size - 1) * (math.log(2 * math.pi * math.e) + 2 * math.log(length) - math.log(size))

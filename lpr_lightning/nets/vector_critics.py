@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import normalize
 
+from lpr_lightning.errors import SettingError, checked, checked_positive
 from lpr_lightning.functional.value_expansion import expanded_value, expected_gain
-from lpr_lightning.nets.sphere_actors import Situation, goal_vector
+from lpr_lightning.nets.action_nets import Observation, Sizes
+from lpr_lightning.nets.sphere_actors import Situation, goal_vector, with_steps
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import Goal, VectorActions
 from lpr_lightning.types import PAD, Exercise, State
@@ -26,7 +29,7 @@ class Going(Protocol):
         ...
 
     def advance(self, at: Situation) -> Situation:
-        """Return situations whose `learner` and `left` are new with features and concepts that belong to these."""
+        """Return situations one step later: those of the `learner` that stands there already."""
         ...
 
     def answers(self, success: Tensor, step: int) -> Tensor:
@@ -36,6 +39,9 @@ class Going(Protocol):
 
 class VectorCritic(nn.Module, ABC):
     """A network that says what an action, given as a vector, is worth; rows are independent of each other."""
+
+    reads_raw = False
+    """Whether an actor's vectors are read as they are, not as those of the exercise that is asked."""
 
     @abstractmethod
     def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
@@ -47,29 +53,29 @@ class VectorCritic(nn.Module, ABC):
 
 
 class PlainCritic(VectorCritic):
-    """A network that knows nothing of the model: W4 ReLU(W3 [ReLU(W0 [features; goal]); ReLU(W1 vector)]).
+    """A network that knows nothing of the model: W3 ReLU(W2 [ReLU(W0 [state; goal]); ReLU(W1 vector)]).
 
     Source: the `kc_critic` of ExRec's code.
 
     Args:
-        feature_size: F.
+        sizes: of what is seen.
         concepts: vectors of the concepts, [N, D].
         hidden_size: width of W0 and W1.
-        up_size: width of W3.
+        up_size: width of W2.
     """
 
     concepts: Tensor
 
-    def __init__(self, feature_size: int, concepts: Tensor, hidden_size: int, up_size: int) -> None:
+    def __init__(self, sizes: Sizes, concepts: Tensor, hidden_size: int, up_size: int) -> None:
         super().__init__()
         self.register_buffer("concepts", concepts.detach().clone())
         size = concepts.shape[1]
-        self.state, self.action = nn.Linear(feature_size + size, hidden_size), nn.Linear(size, hidden_size)
+        self.state, self.action = nn.Linear(sizes.vector + 1 + size, hidden_size), nn.Linear(size, hidden_size)
         self.joint, self.value = nn.Linear(2 * hidden_size, up_size), nn.Linear(up_size, 1)
 
     def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
         """Return values [B]."""
-        state = torch.cat([at.features, goal_vector(at.goal, self.concepts)], -1)
+        state = torch.cat([with_steps(at.seen), goal_vector(at.seen.goal, self.concepts)], -1)
         pair = torch.cat([self.state(state).relu(), self.action(normalize(vector, dim=-1)).relu()], -1)
         value: Tensor = self.value(self.joint(pair).relu()).squeeze(-1)
         return value
@@ -133,29 +139,31 @@ class ModelCritic(VectorCritic):
                 spread = weight.std() if weight.numel() > 1 else weight.abs()
                 weight.requires_grad_(True).add_(apart * spread * torch.randn_like(weight))
         self.goal, self.actions = (goal,), (actions,)  # in tuples: they belong to others
+        self.reads_raw = not net.reads_vectors
         self.horizon, self.scale, self.gamma = horizon, scale, gamma
         self.candidates, self.sharpness = candidates, sharpness
 
     def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
         """Return values [B]; `going` is what expansions of more than one step need."""
-        first = self._step(at.learner, at.concept, vector)
+        first = self._step(at, vector)
         if self.horizon == 1 or going is None:
             return self.scale * first.gain
         both = at.twice(first.after)
         gains = []
         for step in range(1, self.horizon):
-            both = going.advance(both._replace(left=both.left - 1))
-            later = self._step(both.learner, both.concept, going.act(both))
+            both = going.advance(both)
+            later = self._step(both, going.act(both))
             gains.append(later.gain.view(-1, 2))
             right = going.answers(later.success.detach().view(-1, 2), step).flatten().long()
             index = 2 * torch.arange(len(right), device=right.device) + right
             both = both._replace(learner=tuple(part.index_select(0, index) for part in later.after))
         chance = torch.stack([1 - first.success, first.success], 1)
-        return self.scale * expanded_value(first.gain, chance, torch.stack(gains, 2), at.left, self.gamma)
+        return self.scale * expanded_value(first.gain, chance, torch.stack(gains, 2), at.seen.left, self.gamma)
 
-    def _step(self, learner: State, concept: Tensor, vector: Tensor) -> _Step:
+    def _step(self, at: Situation, vector: Tensor) -> _Step:
         """Ask learners what vectors [B, D] stand for."""
-        asked, weight = self._asked(vector)
+        asked, weight = self._asked(vector, at.allowed)
+        learner, concept = at.learner, at.concept
         before, (rows, count) = self._value(learner, concept), weight.shape
         success = self.net.predict(learner, asked)
         answers = weight.new_tensor([0.0, 1.0]).repeat(rows, count)
@@ -167,7 +175,7 @@ class ModelCritic(VectorCritic):
             after = tuple(part.index_select(0, torch.stack([first, first + 1], 1).flatten()) for part in after)
         return _Step(gain, success[:, 0], after)
 
-    def _asked(self, vector: Tensor) -> tuple[Exercise, Tensor]:
+    def _asked(self, vector: Tensor, allowed: Tensor | None) -> tuple[Exercise, Tensor]:
         """Return the exercises [B, K] that vectors [B, D] stand for, nearest first, and their weights [B, K]."""
         (actions,) = self.actions
         if self.net.reads_vectors:
@@ -175,8 +183,10 @@ class ModelCritic(VectorCritic):
             nothing = torch.full_like(one, PAD, dtype=torch.int64)
             vector = normalize(vector, dim=-1) * actions.length
             return Exercise(nothing[..., None], nothing, vector[:, None]), one
-        nearest = actions.nearest(vector, min(self.candidates, len(actions)))
+        nearest = actions.nearest(vector, min(self.candidates, len(actions)), allowed)
         cosine = (normalize(vector, dim=-1)[:, None] * F.embedding(nearest, actions.unit)).sum(-1)
+        if allowed is not None:  # fewer than the candidates may be left
+            cosine = cosine.masked_fill(~allowed.gather(1, nearest), -torch.inf)
         return actions.at(nearest), (self.sharpness * cosine).softmax(1)
 
     def _value(self, learner: State, concept: Tensor) -> Tensor:
@@ -196,8 +206,9 @@ class Twins(nn.ModuleList):
     """Critics of the same make, independent of each other.
 
     >>> actions = torch.eye(3)
-    >>> twins = Twins([PlainCritic(2, actions, 4, 4) for _ in range(2)])
-    >>> at = Situation(torch.zeros(1, 2), actions[:1], (), torch.tensor([[0]]), torch.tensor([1]))
+    >>> twins = Twins([PlainCritic(Sizes(2, 0, 3, 3), actions, 4, 4) for _ in range(2)])
+    >>> seen = Observation(torch.zeros(1, 2), torch.ones(1, 3).bool(), torch.tensor([1]), torch.empty(1, 0).long())
+    >>> at = Situation(seen, (), torch.tensor([[0, 1, 2]]))
     >>> twins(at, actions[:1]).shape
     torch.Size([2, 1])
     """
@@ -205,3 +216,87 @@ class Twins(nn.ModuleList):
     def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
         """Return the values of all critics, [C, B]."""
         return torch.stack([critic(at, vector, going) for critic in self])
+
+
+class Ingredients(NamedTuple):
+    """What critics are made of: sizes of what is seen, vectors of the concepts, and for those that read a model the
+    tracer's network, the goal, the actions, the scale of rewards and the discount."""
+
+    sizes: Sizes
+    concepts: Tensor
+    net: TracerNet | None
+    goal: Goal
+    actions: VectorActions
+    scale: float | None
+    discount: float
+
+
+class CriticSettings(ABC):
+    """Base class of the settings of a `VectorCritic`, for SAC, DDPG and TD3 alike."""
+
+    needs_model = False
+
+    @abstractmethod
+    def build(self, of: Ingredients) -> VectorCritic:
+        """Return a critic, independent of any built before."""
+
+
+@dataclass(frozen=True)
+class PlainValue(CriticSettings):
+    """Settings of a `PlainCritic`: the agents without model-based value expansion.
+
+    Args:
+        hidden_size: width of what state and action are taken to (paper: 300).
+        up_size: width of what joins both (paper: 1200).
+
+    Raises:
+        SettingError: a width is below 1.
+    """
+
+    hidden_size: int = 300
+    up_size: int = 1200
+
+    def __post_init__(self) -> None:
+        checked("hidden_size", self.hidden_size, 1)
+        checked("up_size", self.up_size, 1)
+
+    def build(self, of: Ingredients) -> PlainCritic:
+        """Return the critic."""
+        return PlainCritic(of.sizes, of.concepts, self.hidden_size, self.up_size)
+
+
+@dataclass(frozen=True)
+class ModelValue(CriticSettings):
+    """Settings of a `ModelCritic`: model-based value expansion.
+
+    Args:
+        horizon: steps of the expansion (paper: 1).
+        apart: how far every weight of a copy is moved from the tracer's, in spreads of its tensor.
+        candidates: exercises that a vector stands for, where the tracer does not read vectors.
+        sharpness: of the softmax over them.
+
+    Raises:
+        SettingError: a number is out of range, or (later) the simulator has no network to copy.
+    """
+
+    needs_model = True
+    horizon: int = 1
+    apart: float = 0.01
+    candidates: int = 8
+    sharpness: float = 10.0
+
+    def __post_init__(self) -> None:
+        checked("horizon", self.horizon, 1)
+        checked("candidates", self.candidates, 1)
+        checked("apart", self.apart, 0.0)
+        checked_positive("sharpness", self.sharpness)
+
+    def build(self, of: Ingredients) -> ModelCritic:
+        """Return the critic."""
+        if of.net is None:
+            advice = "take critic=PlainValue, or KESSimulator over a tracer of this library"
+            raise SettingError("critic", "ModelValue", "a simulator whose tracer's network can be copied", advice)
+        if of.scale is None:
+            raise SettingError("reward", "another", "MeanGain with ModelValue, which predicts that gain (ExRec eq. 19)")
+        model = of.net, of.goal, of.actions
+        return ModelCritic(*model, self.horizon, of.scale, of.discount, self.apart, self.candidates, self.sharpness)

@@ -33,9 +33,10 @@ def test_losses_are_those_of_loops() -> None:
         temperature += 1.2 * (log_prob[row] + 2.0) / 6
     own = {"reward": reward, "following": following, "log_prob": log_prob, "ended": ended, "value": value}
     of = {name: torch.from_numpy(one) for name, one in own.items()}
-    target = soft_target(of["reward"], of["following"], of["log_prob"], 0.3, 0.9, of["ended"])
+    discount = 0.9 * (1 - of["ended"].double())
+    target = soft_target(of["reward"], of["following"], of["log_prob"], 0.3, discount)
     np.testing.assert_allclose(target, soft)
-    np.testing.assert_allclose(deterministic_target(of["reward"], of["following"], 0.9, of["ended"]), hard)
+    np.testing.assert_allclose(deterministic_target(of["reward"], of["following"], discount), hard)
     assert float(critic_loss(of["value"], target)) == pytest.approx(squared)
     assert float(soft_actor_loss(of["value"], of["log_prob"], 0.3)) == pytest.approx(actor)
     assert float(temperature_loss(torch.tensor(-1.2), of["log_prob"], 2.0)) == pytest.approx(temperature)
@@ -134,8 +135,7 @@ def test_sac_is_torchrls_on_the_same_tensors() -> None:
             values("target_qvalue_network_params", following, later),
             later_log_prob,
             temperature,
-            gamma,
-            ended[:, 0],
+            gamma * (1 - ended[:, 0].float()),
         )
         now, log_prob = chosen(observation)
         ours = {

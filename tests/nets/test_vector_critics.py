@@ -14,13 +14,15 @@ from lpr_lightning.goals import SoftExam, Targets
 from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
-from lpr_lightning.nets.sphere_actors import Situation, SphereActor
+from lpr_lightning.nets.action_nets import EachConcept, Observation, Sizes
+from lpr_lightning.nets.sphere_actors import ConceptActor, Situation, TrunkActor, VectorActor
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.nets.vector_critics import ModelCritic, PlainCritic, Twins
 from lpr_lightning.simulators.actions import ConceptActions, QuestionActions
 from lpr_lightning.types import PAD, Exercise, State
 
 ROWS, CONCEPTS, QUESTIONS, WIDTH = 5, 3, 7, 4
+SIZES = Sizes(2, 0, CONCEPTS, QUESTIONS)
 
 
 def question_net() -> QuestionNet:
@@ -42,7 +44,9 @@ def bank(net: QuestionNet) -> QuestionActions:
 def situation(learner: State, rows: int = ROWS) -> Situation:
     concept = torch.tensor([[0, PAD], [1, 2], [2, PAD], [0, 1], [1, PAD]])[:rows]
     goal = torch.zeros(rows, CONCEPTS + 1).scatter(1, torch.where(concept < 0, CONCEPTS, concept), 1.0)[:, :-1]
-    return Situation(torch.randn(rows, 2), goal, learner, concept, torch.tensor([1, 2, 3, 4, 5])[:rows])
+    taken = torch.full((rows, 0), PAD)
+    seen = Observation(torch.randn(rows, 2), goal.bool(), torch.tensor([1, 2, 3, 4, 5])[:rows], taken)
+    return Situation(seen, learner, concept)
 
 
 def of_questions(**settings: float) -> tuple[ModelCritic, Situation]:
@@ -74,7 +78,7 @@ def test_it_is_equation_23_learner_by_learner() -> None:
 def test_rows_are_independent(kind: str) -> None:
     """The released critic runs all actions of a minibatch as one sequence from each learner's state."""
     critic, at = of_questions(scale=1000.0)
-    chosen = critic if kind == "model" else PlainCritic(2, torch.randn(CONCEPTS, WIDTH), 8, 8)
+    chosen = critic if kind == "model" else PlainCritic(SIZES, torch.randn(CONCEPTS, WIDTH), 8, 8)
     vector = torch.randn(ROWS, WIDTH)
     other = torch.cat([vector[:-1], torch.randn(1, WIDTH)])
     before, after = chosen(at, vector), chosen(at, other)
@@ -153,7 +157,7 @@ class Always:
     answer: float
 
     def act(self, at: Situation) -> Tensor:
-        return self.vector.expand(len(at.left), -1)
+        return self.vector.expand(len(at.concept), -1)
 
     def advance(self, at: Situation) -> Situation:
         return at
@@ -179,7 +183,7 @@ def test_an_expansion_goes_on_from_both_outcomes_until_the_episodes_end(answer: 
         return gain, success, after
 
     for row in range(ROWS):
-        left, concept = int(at.left[row]), at.concept[row]
+        left, concept = int(at.seen.left[row]), at.concept[row]
         value, success, after = step(tuple(part[row : row + 1] for part in at.learner), concept, vector[row])
         for outcome, chance in ((0, 1 - success), (1, success)):
             learner = after[outcome]
@@ -194,10 +198,13 @@ def test_an_expansion_goes_on_from_both_outcomes_until_the_episodes_end(answer: 
 
 def test_actors_give_directions_and_train_every_weight() -> None:
     torch.manual_seed(0)
-    at = of_questions()[1]
+    seen = of_questions()[1].seen
+    actors: list[tuple[VectorActor, bool]] = []
     for noise in (True, False):
-        actor = SphereActor(2, torch.randn(CONCEPTS, WIDTH), 8, 8, noise)
-        direction, scale = actor(at)
+        actors.append((TrunkActor(SIZES, torch.randn(CONCEPTS, WIDTH), 8, 8, noise), noise))
+        actors.append((ConceptActor(SIZES, torch.randn(CONCEPTS, WIDTH), EachConcept(rounds=0), noise), noise))
+    for actor, noise in actors:
+        direction, scale = actor(seen)
         assert torch.allclose(direction.norm(dim=1), torch.ones(ROWS), atol=1e-6)
         assert bool((scale > 0).all()) == noise
         (direction[:, 0] + scale.sum(1)).sum().backward()
@@ -209,15 +216,15 @@ def test_an_actor_and_a_critic_find_the_best_direction_of_a_model() -> None:
     critic, at = of_questions()
     net = question_net()
     actions = bank(net)
-    actor = SphereActor(2, net.table.concepts(), 16, 16, noise=False)
+    actor = TrunkActor(SIZES, net.table.concepts(), 16, 16, noise=False)
     optimizer = torch.optim.Adam(actor.parameters(), 1e-2)
     for _ in range(150):
-        loss = -critic(at, actor(at)[0]).mean()
+        loss = -critic(at, actor(at.seen)[0]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     with torch.no_grad():
         every = torch.stack([critic(at, one.expand(ROWS, -1)) for one in actions.unit], 1)
-        reached = critic(at, actor(at)[0])
+        reached = critic(at, actor(at.seen)[0])
     assert bool((reached > every.mean(1)).all())
     assert float((reached - every.amax(1)).min()) > -0.25 * float((every.amax(1) - every.amin(1)).max())
