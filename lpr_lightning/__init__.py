@@ -56,14 +56,22 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.goals import UpcomingConcept as UpcomingConcept
     from lpr_lightning.goals import WeakestConcept as WeakestConcept
     from lpr_lightning.models.calibrated_dkt import CalibratedDKT as CalibratedDKT
+    from lpr_lightning.models.ddpg import DDPG as DDPG
     from lpr_lightning.models.dkt import DKT as DKT
     from lpr_lightning.models.ensemble import Ensemble as Ensemble
     from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
     from lpr_lightning.models.neural_growth import NeuralGrowth as NeuralGrowth
     from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
+    from lpr_lightning.models.sac import SAC as SAC
+    from lpr_lightning.models.sac_mve import SACwithMVE as SACwithMVE
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
     from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
+    from lpr_lightning.models.td3 import TD3 as TD3
+    from lpr_lightning.nets.sphere_actors import ConceptActor as ConceptActor
+    from lpr_lightning.nets.sphere_actors import PlainActor as PlainActor
+    from lpr_lightning.nets.vector_critics import ModelValue as ModelValue
+    from lpr_lightning.nets.vector_critics import PlainValue as PlainValue
     from lpr_lightning.policies import AllActions as AllActions
     from lpr_lightning.policies import BeamSearch as BeamSearch
     from lpr_lightning.policies import ChainSearch as ChainSearch
@@ -151,14 +159,22 @@ _MODULES = {
     "UpcomingConcept": "goals",
     "WeakestConcept": "goals",
     "CalibratedDKT": "models.calibrated_dkt",
+    "DDPG": "models.ddpg",
     "DKT": "models.dkt",
     "Ensemble": "models.ensemble",
     "IBGRPOPolicy": "models.ib_grpo",
     "MultiTaskLSTM": "models.multitask_lstm",
     "NeuralGrowth": "models.neural_growth",
     "PerformanceFactors": "models.performance_factors",
+    "SAC": "models.sac",
+    "SACwithMVE": "models.sac_mve",
     "SimpleKT": "models.simple_kt",
     "StateSpaceGrowth": "models.state_space",
+    "TD3": "models.td3",
+    "ConceptActor": "nets.sphere_actors",
+    "PlainActor": "nets.sphere_actors",
+    "ModelValue": "nets.vector_critics",
+    "PlainValue": "nets.vector_critics",
     "AllActions": "policies",
     "BeamSearch": "policies",
     "ChainSearch": "policies",

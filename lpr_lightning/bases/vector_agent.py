@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lpr_lightning.bases.off_policy import OffPolicyAgent, ReplaySettings
+from lpr_lightning.bases.off_policy import OffPolicyAgent
 from lpr_lightning.bases.replay import Transitions
+from lpr_lightning.bases.staged import datamodule_of
 from lpr_lightning.bases.step_agent import Part, needed_simulator
 from lpr_lightning.bases.tracer import TracerModule
 from lpr_lightning.draws import Draws
@@ -20,19 +21,18 @@ from lpr_lightning.goals import ConceptGoal
 from lpr_lightning.hparams import built, built_each
 from lpr_lightning.nets.action_nets import Observation
 from lpr_lightning.nets.encoders import Encoder, Memory, TracerState
-from lpr_lightning.nets.sphere_actors import ActorSettings, Situation, Trunk
+from lpr_lightning.nets.sphere_actors import ActorSettings, PlainActor, Situation
 from lpr_lightning.nets.targets import follow, target_of
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.nets.vector_critics import CriticSettings, Going, Ingredients, ModelCritic, Twins
 from lpr_lightning.objectives import Objective
 from lpr_lightning.objectives.step_rewards import MeanGain, StepReward
 from lpr_lightning.protocols import Act, HasVectors, LearnerData, Simulator
-from lpr_lightning.bases.staged import datamodule_of
 from lpr_lightning.ranks import rank_and_world
 from lpr_lightning.simulators.actions import ActionSet
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.tensors import listed
-from lpr_lightning.types import PAD, Exercise
+from lpr_lightning.types import PAD, Exercise, InteractionBatch, PathRequest
 
 
 class VectorAgent(OffPolicyAgent):
@@ -97,7 +97,7 @@ class VectorAgent(OffPolicyAgent):
         tracer = self.simulator.tracer if isinstance(self.simulator, KESSimulator) else None
         net = tracer.net if isinstance(tracer, TracerModule) else tracer if isinstance(tracer, TracerNet) else None
         of = Ingredients(self.sizes, concepts, net, self.goal, actions, scale, self.discount)
-        self.actor = (built(actor, ActorSettings) or Trunk()).build(self.sizes, concepts, noise)
+        self.actor = (built(actor, ActorSettings) or PlainActor()).build(self.sizes, concepts, noise)
         self.critics = Twins([critic.build(of) for _ in range(critics)])
         self.target = target_of(self.critics)
         self.looks_ahead = any(isinstance(one, ModelCritic) and one.horizon > 1 for one in self.critics)
@@ -130,7 +130,10 @@ class VectorAgent(OffPolicyAgent):
         """Return actor and critics; an encoder that is trained belongs to the critics."""
         critic = [weight for weight in self.critics.parameters() if weight.requires_grad]
         encoder = [weight for weight in self.encoder.parameters() if weight.requires_grad]
-        return {"actor": Part(list(self.actor.parameters()), self.rates[0]), "critic": Part([*critic, *encoder], self.rates[1])}
+        return {
+            "actor": Part(list(self.actor.parameters()), self.rates[0]),
+            "critic": Part([*critic, *encoder], self.rates[1]),
+        }
 
     def choose(self, seen: Observation, allowed: Tensor, draws: Draws | None) -> Act:
         """Return the exercises nearest to the actor's directions, with their noise if there are draws."""
@@ -141,14 +144,18 @@ class VectorAgent(OffPolicyAgent):
 
     def directions(self, seen: Observation, draws: Draws | None) -> tuple[Tensor, Tensor | None]:
         """Return the directions to play, [B, D], and their log-probabilities where they are drawn from a density."""
-        direction, scale = self.actor(seen)
         if draws is None:
-            return direction, None
-        return self.drawn(direction, scale, draws.normal(direction.shape[1]))
+            return self.mode(seen), None
+        return self.drawn(seen, draws.normal(self.actor.concepts.shape[1]))
 
-    @staticmethod
-    def drawn(direction: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return projected normal directions, and their log-probabilities on the sphere."""
+    def mode(self, seen: Observation) -> Tensor:
+        """Return the actor's directions without noise, [B, D]."""
+        direction: Tensor = self.actor(seen)[0]
+        return direction
+
+    def drawn(self, seen: Observation, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the actor's projected normal directions, and their log-probabilities on the sphere."""
+        direction, scale = self.actor(seen)
         drawn = projected_normal_sample(direction, scale, noise)
         return drawn, projected_normal_log_prob(drawn, direction, scale)
 
@@ -242,15 +249,17 @@ class UnderPolicy:
 
     def act(self, at: Situation) -> Tensor:
         """Return what is asked."""
-        return self.agent.asked(self.agent.actor(at.seen)[0], at)
+        return self.agent.asked(self.agent.mode(at.seen), at)
 
     def advance(self, at: Situation) -> Situation:
         """Return what is seen one step later."""
         agent, seen = self.agent, at.seen
-        concept = at.concept
-        goal = seen.goal
+        concept, goal = at.concept, seen.goal
         if agent.goal.every_step:
-            concept = agent.simulator.mastery(at.learner).argmin(1, keepdim=True)
+            concept = agent.goal.choose(agent.simulator, at.learner, unseen(len(goal), agent.num_concepts, goal.device))
+            goal = torch.zeros_like(goal).scatter(1, concept, True)
+        if not isinstance(agent.encoder, TracerState):
+            raise SettingError("encoder", type(agent.encoder).__name__, "TracerState, which a model goes on from")
         vector = agent.encoder.seen_of(agent.simulator, at.learner)
         return at._replace(seen=Observation(vector, goal, seen.left - 1, seen.taken), concept=concept)
 
@@ -260,3 +269,10 @@ class UnderPolicy:
         rows = torch.arange(rank, len(success) * world, world, device=success.device)
         drawn = self.draws.at(step).fork(len(success) * world).select(rows).uniform(success.shape[1])
         return (success > drawn).to(success)
+
+
+def unseen(count: int, num_concepts: int, device: torch.device) -> PathRequest:
+    """Return requests of learners of whom nothing is known, for goals that look at the state alone."""
+    nobody = torch.full((count,), PAD, device=device)
+    targets = torch.zeros(count, num_concepts, dtype=torch.bool, device=device)
+    return PathRequest(InteractionBatch.empty(count, device), targets, torch.ones_like(nobody), nobody, nobody)

@@ -51,7 +51,7 @@ class SAC(VectorAgent):
         encoder: what the agent sees of a learner; default `TracerState`.
         reward: what a step is worth; default `MeanGain`.
         replay: what is kept, drawn and updated.
-        actor: the actor's network; default `Trunk`.
+        actor: the actor's network; default `PlainActor`.
         critic: `PlainValue`, or `ModelValue` for model-based value expansion.
         discount: gamma, from 0 to 1 (paper: 0.99).
         repeats: an exercise may be asked again within an episode.
@@ -116,13 +116,13 @@ class SAC(VectorAgent):
         at, after = self.situations(drawn, seen, later)
         temperature, rows = self.log_temperature.detach().exp(), len(drawn.reward)
         with torch.no_grad():
-            direction, log_prob = self.drawn(*self.actor(after.seen), self.noise(draws.at(1), rows))
+            direction, log_prob = self.drawn(after.seen, self.noise(draws.at(1), rows))
             following = self.target(after, self.taken_vector(self.nearest(direction, after)), self.going(draws.at(2)))
             wanted = soft_target(drawn.reward, following, log_prob, temperature, drawn.discount)
         value = self.critics(at, self.taken_vector(drawn.action), self.going(draws.at(3)))
         loss = critic_loss(value, wanted, drawn.weight)
         self.descend_part("critic", loss)
-        direction, log_prob = self.drawn(*self.actor(at.seen), self.noise(draws.at(4), rows))
+        direction, log_prob = self.drawn(at.seen, self.noise(draws.at(4), rows))
         judged = self.critics(at, self.asked(direction, at), self.going(draws.at(5)))
         actor = soft_actor_loss(judged, log_prob, temperature)
         self.descend_part("actor", actor)

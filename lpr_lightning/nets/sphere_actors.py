@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -52,10 +53,11 @@ class VectorActor(nn.Module, ABC):
 
     def spread(self, raw: Tensor) -> Tensor:
         """Return the standard deviation of each coordinate from unbounded numbers [..., D] or [..., 1]."""
-        return (LEAST + (MOST - LEAST) * torch.sigmoid(raw)) / self.concepts.shape[1] ** 0.5
+        length = LEAST + (MOST - LEAST) * torch.sigmoid(raw)
+        return length / math.sqrt(self.concepts.shape[1])
 
 
-class TrunkActor(VectorActor):
+class PlainActorNet(VectorActor):
     """W4 ReLU(W3 [ReLU(W1 state); ReLU(W2 goal vector)]), normalised; the goal's vector is its concepts' mean.
 
     Source: ExRec, appendix B, and the actors of its code.
@@ -65,7 +67,7 @@ class TrunkActor(VectorActor):
     2. Directions have length 1, not sqrt(768): they alone count. Noise of a coordinate has standard deviation
        s / sqrt(D), s between 0.02 and 1, so that it is as long as the direction at most.
 
-    >>> actor = TrunkActor(Sizes(3, 1, 2, 2), torch.eye(2), 4, 5, noise=True)
+    >>> actor = PlainActorNet(Sizes(3, 1, 2, 2), torch.eye(2), 4, 5, noise=True)
     >>> goal, none = torch.tensor([[True, False]]), torch.empty(1, 0).long()
     >>> direction, scale = actor(Observation(torch.zeros(1, 3), goal, torch.tensor([2]), none))
     >>> round(direction.norm().item(), 4), scale.shape
@@ -88,7 +90,7 @@ class TrunkActor(VectorActor):
         return direction, torch.zeros_like(direction) if self.noise is None else self.spread(self.noise(hidden))
 
 
-class ConceptActor(VectorActor):
+class ConceptActorNet(VectorActor):
     """Scores every concept by its own numbers (`EachConceptNet`); the direction is the sum of score times vector.
 
     One small network serves all concepts, so that what is learned of one holds for the others.
@@ -115,8 +117,8 @@ class ActorSettings(ABC):
 
 
 @dataclass(frozen=True)
-class Trunk(ActorSettings):
-    """Settings of a `TrunkActor`, the paper's.
+class PlainActor(ActorSettings):
+    """Settings of a `PlainActorNet`, the paper's.
 
     Args:
         hidden_size: width of what state and goal are taken to (paper: 300).
@@ -133,14 +135,14 @@ class Trunk(ActorSettings):
         checked("hidden_size", self.hidden_size, 1)
         checked("up_size", self.up_size, 1)
 
-    def build(self, sizes: Sizes, concepts: Tensor, noise: bool) -> TrunkActor:
+    def build(self, sizes: Sizes, concepts: Tensor, noise: bool) -> PlainActorNet:
         """Return the actor."""
-        return TrunkActor(sizes, concepts, self.hidden_size, self.up_size, noise)
+        return PlainActorNet(sizes, concepts, self.hidden_size, self.up_size, noise)
 
 
 @dataclass(frozen=True)
-class ConceptScores(ActorSettings):
-    """Settings of a `ConceptActor`; ours.
+class ConceptActor(ActorSettings):
+    """Settings of a `ConceptActorNet`; ours.
 
     Args:
         hidden_size: width.
@@ -158,9 +160,9 @@ class ConceptScores(ActorSettings):
     def __post_init__(self) -> None:
         EachConcept(self.hidden_size, self.concept_size, self.rounds)
 
-    def build(self, sizes: Sizes, concepts: Tensor, noise: bool) -> ConceptActor:
+    def build(self, sizes: Sizes, concepts: Tensor, noise: bool) -> ConceptActorNet:
         """Return the actor."""
-        return ConceptActor(sizes, concepts, EachConcept(self.hidden_size, self.concept_size, self.rounds), noise)
+        return ConceptActorNet(sizes, concepts, EachConcept(self.hidden_size, self.concept_size, self.rounds), noise)
 
 
 def with_steps(seen: Observation) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from lpr_lightning.errors import SettingError, checked, checked_positive
 from lpr_lightning.functional.value_expansion import expanded_value, expected_gain
-from lpr_lightning.nets.action_nets import Observation, Sizes
+from lpr_lightning.nets.action_nets import Sizes
 from lpr_lightning.nets.sphere_actors import Situation, goal_vector, with_steps
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import Goal, VectorActions
@@ -205,6 +205,7 @@ def _twice(asked: Exercise) -> Exercise:
 class Twins(nn.ModuleList):
     """Critics of the same make, independent of each other.
 
+    >>> from lpr_lightning.nets.action_nets import Observation
     >>> actions = torch.eye(3)
     >>> twins = Twins([PlainCritic(Sizes(2, 0, 3, 3), actions, 4, 4) for _ in range(2)])
     >>> seen = Observation(torch.zeros(1, 2), torch.ones(1, 3).bool(), torch.tensor([1]), torch.empty(1, 0).long())

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lpr_lightning.goals import SoftExam, Targets
+from lpr_lightning.nets.action_nets import EachConcept, Observation, Sizes
 from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
-from lpr_lightning.nets.action_nets import EachConcept, Observation, Sizes
-from lpr_lightning.nets.sphere_actors import ConceptActor, Situation, TrunkActor, VectorActor
+from lpr_lightning.nets.sphere_actors import ConceptActorNet, PlainActorNet, Situation, VectorActor
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.nets.vector_critics import ModelCritic, PlainCritic, Twins
 from lpr_lightning.simulators.actions import ConceptActions, QuestionActions
@@ -201,8 +201,8 @@ def test_actors_give_directions_and_train_every_weight() -> None:
     seen = of_questions()[1].seen
     actors: list[tuple[VectorActor, bool]] = []
     for noise in (True, False):
-        actors.append((TrunkActor(SIZES, torch.randn(CONCEPTS, WIDTH), 8, 8, noise), noise))
-        actors.append((ConceptActor(SIZES, torch.randn(CONCEPTS, WIDTH), EachConcept(rounds=0), noise), noise))
+        actors.append((PlainActorNet(SIZES, torch.randn(CONCEPTS, WIDTH), 8, 8, noise), noise))
+        actors.append((ConceptActorNet(SIZES, torch.randn(CONCEPTS, WIDTH), EachConcept(rounds=0), noise), noise))
     for actor, noise in actors:
         direction, scale = actor(seen)
         assert torch.allclose(direction.norm(dim=1), torch.ones(ROWS), atol=1e-6)
@@ -216,7 +216,7 @@ def test_an_actor_and_a_critic_find_the_best_direction_of_a_model() -> None:
     critic, at = of_questions()
     net = question_net()
     actions = bank(net)
-    actor = TrunkActor(SIZES, net.table.concepts(), 16, 16, noise=False)
+    actor = PlainActorNet(SIZES, net.table.concepts(), 16, 16, noise=False)
     optimizer = torch.optim.Adam(actor.parameters(), 1e-2)
     for _ in range(150):
         loss = -critic(at, actor(at.seen)[0]).mean()
