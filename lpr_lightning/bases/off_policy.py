@@ -14,6 +14,7 @@ from lpr_lightning.bases.staged import Outputs, Stage, run_seed
 from lpr_lightning.bases.step_agent import StepAgent
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import checked, checked_share
+from lpr_lightning.functional.schedules import LinearSchedule
 from lpr_lightning.nets.action_nets import Observation
 from lpr_lightning.types import PathRequest
 
@@ -33,6 +34,7 @@ class ReplaySettings:
         n_step: rewards of so many steps count before the value does.
         priority: exponent of priorities, from 0 (all steps alike) to 1.
         correction: exponent of the weights that correct for priorities, from 0 to 1.
+        correction_batches: batches in which it rises to 1; 0 leaves it as it is.
 
     Raises:
         SettingError: a number is out of range.
@@ -45,12 +47,19 @@ class ReplaySettings:
     n_step: int = 1
     priority: float = 0.0
     correction: float = 0.0
+    correction_batches: int = 0
 
     def __post_init__(self) -> None:
         for name in ("capacity", "batch_size", "updates", "warm_up", "n_step"):
             checked(name, vars(self)[name], 1)
         checked_share("priority", self.priority)
         checked_share("correction", self.correction)
+        checked("correction_batches", self.correction_batches, 0)
+
+    def correction_at(self, batch: int) -> float:
+        """Return the exponent after so many batches."""
+        rise = self.correction_batches
+        return LinearSchedule(self.correction, 1.0, rise)(batch) if rise else self.correction
 
     def build(self) -> Replay:
         """Return an empty replay."""
@@ -82,8 +91,8 @@ class OffPolicyAgent(StepAgent):
         """Return the only stage."""
         return [Stage(type(self).__name__, self.improve)]
 
-    def explore(self, draws: Draws) -> None:
-        """Get ready to play, such as by other noise in the weights; nothing here."""
+    def explore(self, draws: Draws | None) -> None:
+        """Get ready to play, such as by other noise in the weights, or (None) to be judged; nothing here."""
 
     def improve(self, request: PathRequest, batch_idx: int) -> Outputs:
         """Play episodes, remember them, and take some updates."""
@@ -94,11 +103,12 @@ class OffPolicyAgent(StepAgent):
         taught, episodes = self.play(request)
         self.replay.add(episodes)
         sums: dict[str, Tensor] = {}
+        correction = settings.correction_at(self.global_step)
         ready = len(self.replay) >= min(settings.warm_up, settings.capacity)
         for number in range(settings.updates if ready else 0):
             now = draws.at(1 + number)
             drawn = self.replay.draw(
-                settings.batch_size, now.fork(settings.batch_size), settings.n_step, self.discount, settings.correction
+                settings.batch_size, now.fork(settings.batch_size), settings.n_step, self.discount, correction
             )
             places = torch.stack([drawn.place, drawn.end], 1)
             both = self.recalled(self.replay.episodes, drawn.episode, places)
@@ -109,6 +119,7 @@ class OffPolicyAgent(StepAgent):
                 self.replay.judge(drawn.episode, drawn.place, errors)
             for name, value in figures.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        self.explore(None)
         self.count_step()
         means: dict[str, Tensor | float] = {name: value / settings.updates for name, value in sums.items()}
         if ready:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, distributed, nn
@@ -14,6 +14,7 @@ from lpr_lightning.bases.replay import Episodes, unpacked_bits
 from lpr_lightning.bases.staged import run_seed
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import NonFiniteError, SettingError, checked_positive, checked_share
+from lpr_lightning.functional.prerequisites import ancestors, direct_prerequisites
 from lpr_lightning.goals import ConceptGoal
 from lpr_lightning.hparams import built
 from lpr_lightning.nets.action_nets import ActionNet, Observation, Sizes, times_taken
@@ -25,6 +26,8 @@ from lpr_lightning.ranks import rank_and_world
 from lpr_lightning.simulators.rollout import request_draws, rollout
 from lpr_lightning.types import PAD, PathRequest, Rollout, State
 
+Candidates = Literal["all", "closure", "targets"]
+"""Which actions may be taken."""
 LEFT, TAKEN, KNOWN = 0, 1, 2
 """Places in a policy's state: steps left, actions taken, where the encoder's state begins."""
 
@@ -52,13 +55,18 @@ class StepAgent(Agent):
         encoder: what the agent sees of a learner; default `TracerState`.
         reward: what a step is worth; default `AttainableGain`.
         discount: gamma, from 0 to 1; episodes are short, so that 1 is fine.
-        repeats: an action may be taken again within an episode. If False, actions that were taken have no probability,
-            no value and no part in any target, unless all were.
+        candidates: which actions may be taken: `all`, those on the `targets`, or on their `closure`, the targets and
+            all that they build on, where the data have prerequisites. Others have no probability, no value and no part
+            in any target.
+        repeats: an action may be taken again within an episode; if False, those taken are no candidates, unless all
+            were.
         max_grad_norm: gradients are clipped to this norm.
 
     Raises:
         SettingError: a setting is out of range, or (when a fit starts) the trainer's precision or strategy can't work.
     """
+
+    ancestors: Tensor
 
     def __init__(
         self,
@@ -70,6 +78,7 @@ class StepAgent(Agent):
         encoder: Encoder | None = None,
         reward: StepReward | None = None,
         discount: float = 1.0,
+        candidates: Candidates = "all",
         repeats: bool = True,
         max_grad_norm: float = 10.0,
     ) -> None:
@@ -78,7 +87,11 @@ class StepAgent(Agent):
         self.encoder: Encoder = built(encoder, Encoder) or TracerState()
         self.encoder.configure(simulator)
         self.reward: StepReward = built(reward, StepReward) or AttainableGain()
-        self.discount, self.repeats = checked_share("discount", discount), repeats
+        if candidates not in get_args(Candidates):
+            raise SettingError("candidates", candidates, f"one of {', '.join(get_args(Candidates))}")
+        self.discount, self.candidates, self.repeats = checked_share("discount", discount), candidates, repeats
+        nothing = torch.zeros(self.num_concepts, self.num_concepts, dtype=torch.bool)
+        self.register_buffer("ancestors", nothing if candidates == "closure" else nothing[:0])
         self.max_grad_norm = checked_positive("max_grad_norm", max_grad_norm)
         self.sizes = Sizes(self.encoder.size, self.encoder.channels, self.num_concepts, len(simulator.actions))
 
@@ -109,8 +122,11 @@ class StepAgent(Agent):
             raise SettingError("trainer.strategy", strategy, allowed, "weights of agents are small and not sharded")
 
     def prepare(self) -> None:
-        """Fit goal and objectives, and connect the networks to the data."""
+        """Fit goal and objectives, and take the prerequisites from the data."""
         super().prepare()
+        edges = self.data().prerequisites
+        if self.candidates == "closure" and edges is not None:
+            self.ancestors.copy_(ancestors(direct_prerequisites(edges, self.num_concepts)))
         for part in self.modules():
             if isinstance(part, ActionNet) and isinstance(part, Connected):
                 part.connect(self.data())
@@ -139,10 +155,18 @@ class StepAgent(Agent):
 
     def allowed(self, seen: Observation) -> Tensor:
         """Return which actions may be taken, [..., A] bool, at least one of each row."""
-        if self.repeats:
-            return torch.ones(*seen.left.shape, self.sizes.actions, dtype=torch.bool, device=seen.left.device)
-        free = times_taken(seen.taken, self.sizes.actions) == 0
-        return free | ~free.any(-1, keepdim=True)
+        allowed = torch.ones(*seen.left.shape, self.sizes.actions, dtype=torch.bool, device=seen.left.device)
+        if self.candidates != "all":
+            wanted = seen.goal
+            if self.candidates == "closure":
+                wanted = wanted | ((wanted.float() @ self.ancestors.float()) > 0)
+            concept = self.simulator.actions.at(torch.arange(self.sizes.actions, device=wanted.device)).concept
+            allowed = (wanted[..., concept.clamp_min(0)] & (concept >= 0)).any(-1)
+            allowed = allowed | ~allowed.any(-1, keepdim=True)
+        if not self.repeats:
+            free = allowed & (times_taken(seen.taken, self.sizes.actions) == 0)
+            allowed = torch.where(free.any(-1, keepdim=True), free, allowed)
+        return allowed
 
     def play(self, request: PathRequest, group_size: int = 1) -> tuple[Rollout, Episodes]:
         """Teach each learner `group_size` times, exploring; return what happened and what is learned from."""
@@ -199,7 +223,7 @@ class StepAgent(Agent):
             NonFiniteError: the loss is NaN or infinite.
         """
         self.refuse_non_finite(f"the loss of {name}", loss)
-        (optimizer,) = (one for one in self.trainer.optimizers if one.param_groups[0]["name"] == name)
+        optimizer = self.optimizer_of(name)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         found = torch.autograd.grad(loss, weights, retain_graph=retain_graph, allow_unused=True)
         gradients = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
@@ -208,6 +232,11 @@ class StepAgent(Agent):
         nn.utils.clip_grad_norm_(weights, self.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
+
+    def optimizer_of(self, name: str) -> torch.optim.Optimizer:
+        """Return the optimizer of a part."""
+        (optimizer,) = (one for one in self.trainer.optimizers if one.param_groups[0]["name"] == name)
+        return optimizer
 
     def refuse_non_finite(self, what: str, value: Tensor) -> None:
         """Raise NonFiniteError where a value is NaN or infinite."""
@@ -230,6 +259,12 @@ def needed_simulator(simulator: Simulator | None) -> Simulator:
     if chosen is None:
         raise SettingError("simulator", None, "a simulator, such as KESSimulator over a tracer")
     return chosen
+
+
+def categorical_act(log_prob: Tensor, draws: Draws | None) -> Act:
+    """Return actions sampled by log-probabilities [B, A], with theirs; the likeliest without draws."""
+    action = log_prob.argmax(1) if draws is None else draws.pick(log_prob.exp())
+    return Act(action, log_prob.gather(1, action[:, None]).squeeze(1))
 
 
 def averaged(gradients: Sequence[Tensor]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from lpr_lightning.bases.step_agent import Part
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import checked, checked_positive
 from lpr_lightning.functional.q_learning import explored, greedy
-from lpr_lightning.functional.schedules import Linear
+from lpr_lightning.functional.schedules import LinearSchedule
 from lpr_lightning.nets.action_nets import ActionNet, Observation
 from lpr_lightning.nets.targets import follow, target_of
 from lpr_lightning.protocols import Act
@@ -26,11 +26,13 @@ class ValueAgent(OffPolicyAgent):
 
     net: ActionNet
     target: ActionNet
-    exploration: Linear
+    exploration: LinearSchedule
     target_every: int
     rate: float
 
-    def start_values(self, net: ActionNet, exploration: Linear, target_every: int, learning_rate: float) -> None:
+    def start_values(
+        self, net: ActionNet, exploration: LinearSchedule, target_every: int, learning_rate: float
+    ) -> None:
         """Take the network and how it is trained."""
         self.net, self.target, self.exploration = net, target_of(net), exploration
         self.target_every = checked("target_every", target_every, 1)

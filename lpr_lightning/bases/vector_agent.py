@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from lpr_lightning.bases.off_policy import OffPolicyAgent
 from lpr_lightning.bases.replay import Transitions
 from lpr_lightning.bases.staged import datamodule_of
-from lpr_lightning.bases.step_agent import Part, needed_simulator
+from lpr_lightning.bases.step_agent import Candidates, Part, needed_simulator
 from lpr_lightning.bases.tracer import TracerModule
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError, checked_positive, checked_share
@@ -53,6 +53,7 @@ class VectorAgent(OffPolicyAgent):
         encoder: what the agent sees of a learner; default `TracerState`.
         reward: what a step is worth; default `MeanGain`, which `ModelValue` needs.
         discount: gamma, from 0 to 1.
+        candidates: which exercises may be asked: `all`, those on the `targets`, or on their `closure`.
         repeats: an exercise may be asked again within an episode.
         max_grad_norm: gradients are clipped to this norm.
 
@@ -70,13 +71,24 @@ class VectorAgent(OffPolicyAgent):
         encoder: Encoder | None,
         reward: StepReward | None,
         discount: float,
+        candidates: Candidates,
         repeats: bool,
         max_grad_norm: float,
     ) -> None:
         wanted, learners = built_each(objectives, Objective), needed_simulator(simulator)
         worth = built(reward, StepReward) or MeanGain()
         super().__init__(
-            num_concepts, learners, goal, wanted, early_stop, encoder, worth, discount, repeats, max_grad_norm
+            num_concepts,
+            learners,
+            goal,
+            wanted,
+            early_stop,
+            encoder,
+            worth,
+            discount,
+            candidates,
+            repeats,
+            max_grad_norm,
         )
 
     def start_networks(
@@ -126,6 +138,11 @@ class VectorAgent(OffPolicyAgent):
                 if "concepts" in part._buffers:
                     part.concepts = concepts.to(self.device)
 
+    @property
+    def restricted(self) -> bool:
+        """Whether some exercises may not be asked."""
+        return self.candidates != "all" or not self.repeats
+
     def parts(self) -> Mapping[str, Part]:
         """Return actor and critics; an encoder that is trained belongs to the critics."""
         critic = [weight for weight in self.critics.parameters() if weight.requires_grad]
@@ -139,7 +156,7 @@ class VectorAgent(OffPolicyAgent):
         """Return the exercises nearest to the actor's directions, with their noise if there are draws."""
         direction, log_prob = self.directions(seen, draws)
         self.refuse_non_finite("an action", direction)
-        nearest = self.actions.nearest(direction, 1, None if self.repeats else allowed)
+        nearest = self.actions.nearest(direction, 1, allowed if self.restricted else None)
         return Act(nearest.squeeze(-1), log_prob)
 
     def directions(self, seen: Observation, draws: Draws | None) -> tuple[Tensor, Tensor | None]:
@@ -172,7 +189,7 @@ class VectorAgent(OffPolicyAgent):
         concept = listed(seen.goal)
         if not concept.shape[1]:
             concept = torch.full((len(concept), 1), PAD, device=concept.device)
-        return Situation(seen, learner, concept, None if self.repeats else self.allowed(seen))
+        return Situation(seen, learner, concept, self.allowed(seen) if self.restricted else None)
 
     def asked(self, direction: Tensor, at: Situation) -> Tensor:
         """Return what critics read of an actor's directions: the vector of the exercise that is asked.
@@ -261,7 +278,8 @@ class UnderPolicy:
         if not isinstance(agent.encoder, TracerState):
             raise SettingError("encoder", type(agent.encoder).__name__, "TracerState, which a model goes on from")
         vector = agent.encoder.seen_of(agent.simulator, at.learner)
-        return at._replace(seen=Observation(vector, goal, seen.left - 1, seen.taken), concept=concept)
+        after = at._replace(seen=Observation(vector, goal, seen.left - 1, seen.taken), concept=concept)
+        return after._replace(allowed=agent.allowed(after.seen) if agent.restricted else None)
 
     def answers(self, success: Tensor, step: int) -> Tensor:
         """Return drawn answers."""

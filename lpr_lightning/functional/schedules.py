@@ -8,7 +8,7 @@ from lpr_lightning.errors import checked
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearSchedule:
     """A number that goes from `start` to `end` in so many batches, then stays: an exploration rate, an exponent.
 
     Args:
@@ -19,7 +19,7 @@ class Linear:
     Raises:
         SettingError: `batches` is below 1.
 
-    >>> exploration = Linear(1.0, 0.0, 10)
+    >>> exploration = LinearSchedule(1.0, 0.0, 10)
     >>> exploration(0), exploration(5), exploration(20)
     (1.0, 0.5, 0.0)
     """

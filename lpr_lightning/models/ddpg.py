@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lpr_lightning.bases.off_policy import ReplaySettings
 from lpr_lightning.bases.replay import Transitions
+from lpr_lightning.bases.step_agent import Candidates
 from lpr_lightning.bases.vector_agent import VectorAgent
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import checked_positive
@@ -47,6 +48,8 @@ class DDPG(VectorAgent):
         actor: the actor's network; default `PlainActor`.
         critic: `PlainValue` (default), or `ModelValue` for model-based value expansion (ExRec eq. 20 to 23).
         discount: gamma, from 0 to 1 (paper: 0.99).
+        candidates: which exercises may be asked: `all`, those on the `targets`, or on their `closure`, the targets and
+            all that they build on, where the data have prerequisites.
         repeats: an exercise may be asked again within an episode.
         exploration: length by which noise moves directions while learners are taught in training, above 0.
         target_rate: of target actor and critic, from 0 to 1 (Polyak; ExRec's code: 0.95).
@@ -71,6 +74,7 @@ class DDPG(VectorAgent):
         actor: ActorSettings | None = None,
         critic: CriticSettings | None = None,
         discount: float = 0.99,
+        candidates: Candidates = "all",
         repeats: bool = True,
         exploration: float = 0.3,
         target_rate: float = 0.01,
@@ -80,7 +84,7 @@ class DDPG(VectorAgent):
     ) -> None:
         settings = arguments(locals())
         own = goal, objectives, early_stop, encoder, reward
-        super().__init__(num_concepts, simulator, *own, discount, repeats, max_grad_norm)
+        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm)
         self.save_hyperparameters(settings)
         self.start_replay(built(replay, ReplaySettings) or ReplaySettings())
         chosen = built(critic, CriticSettings) or PlainValue()

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from lpr_lightning.bases.off_policy import ReplaySettings
 from lpr_lightning.bases.replay import Transitions
-from lpr_lightning.bases.step_agent import needed_simulator
+from lpr_lightning.bases.step_agent import Candidates, needed_simulator
 from lpr_lightning.bases.value_agent import ValueAgent
 from lpr_lightning.draws import Draws
 from lpr_lightning.functional.q_learning import double_q_target, td_loss
-from lpr_lightning.functional.schedules import Linear
+from lpr_lightning.functional.schedules import LinearSchedule
 from lpr_lightning.goals import ConceptGoal
 from lpr_lightning.hparams import arguments, built, built_each
-from lpr_lightning.nets.action_nets import ActionNet, EachConcept, NetSettings, Observation
+from lpr_lightning.nets.action_nets import ActionNet, ConceptNetwork, NetSettings, Observation
 from lpr_lightning.nets.encoders import Encoder
 from lpr_lightning.objectives import Objective
 from lpr_lightning.objectives.step_rewards import StepReward
@@ -30,7 +30,7 @@ class DQN(ValueAgent):
     schedule. Batches are `PathRequest`; steps return `{"request", "rollout"}`.
 
     Differs from the papers:
-    1. Where actions are concepts, one network values each by its own numbers (`EachConcept`).
+    1. Where actions are concepts, one network values each by its own numbers (`ConceptNetwork`).
     2. Adam instead of RMSProp; the target network is copied every so many batches, each of several updates.
     3. Episodes end at the horizon, and the state counts the steps left.
 
@@ -42,10 +42,11 @@ class DQN(ValueAgent):
         early_stop: end an episode once its exam is full.
         encoder: what the agent sees of a learner; default `TracerState`.
         reward: what a step is worth; default `AttainableGain`.
-        net: the network; default `EachConcept`, which needs concepts as actions.
+        net: the network; default `ConceptNetwork`, which needs concepts as actions.
         replay: what is kept, drawn and updated.
         exploration: share of actions taken at random, by batches; default from 1 to 0.05 in 100.
         discount: gamma, from 0 to 1.
+        candidates: which actions may be taken: `all`, on the `targets`, or on their `closure` under prerequisites.
         repeats: an action may be taken again within an episode.
         double: the trained network chooses, the target network values; else the latter does both.
         target_every: batches between two copies to the target network.
@@ -67,8 +68,9 @@ class DQN(ValueAgent):
         reward: StepReward | None = None,
         net: NetSettings | None = None,
         replay: ReplaySettings | None = None,
-        exploration: Linear | None = None,
+        exploration: LinearSchedule | None = None,
         discount: float = 1.0,
+        candidates: Candidates = "all",
         repeats: bool = True,
         double: bool = True,
         target_every: int = 5,
@@ -76,16 +78,27 @@ class DQN(ValueAgent):
         max_grad_norm: float = 10.0,
     ) -> None:
         settings = arguments(locals())
-        wanted = built_each(objectives, Objective)
-        learners = needed_simulator(simulator)
+        wanted, learners = built_each(objectives, Objective), needed_simulator(simulator)
         super().__init__(
-            num_concepts, learners, goal, wanted, early_stop, encoder, reward, discount, repeats, max_grad_norm
+            num_concepts,
+            learners,
+            goal,
+            wanted,
+            early_stop,
+            encoder,
+            reward,
+            discount,
+            candidates,
+            repeats,
+            max_grad_norm,
         )
         self.save_hyperparameters(settings)
         self.start_replay(built(replay, ReplaySettings) or ReplaySettings())
         self.double_target = double
-        chosen = (built(net, NetSettings) or EachConcept()).build(self.sizes, per_action=1)
-        self.start_values(chosen, built(exploration, Linear) or Linear(1.0, 0.05, 100), target_every, learning_rate)
+        chosen = (built(net, NetSettings) or ConceptNetwork()).build(self.sizes, per_action=1)
+        self.start_values(
+            chosen, built(exploration, LinearSchedule) or LinearSchedule(1.0, 0.05, 100), target_every, learning_rate
+        )
 
     def values(self, net: ActionNet, seen: Observation) -> Tensor:
         """Return Q of all actions."""

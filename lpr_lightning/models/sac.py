@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lpr_lightning.bases.off_policy import ReplaySettings
 from lpr_lightning.bases.replay import Transitions
-from lpr_lightning.bases.step_agent import Part
+from lpr_lightning.bases.step_agent import Candidates, Part
 from lpr_lightning.bases.vector_agent import VectorAgent
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import checked_positive
@@ -54,6 +54,8 @@ class SAC(VectorAgent):
         actor: the actor's network; default `PlainActor`.
         critic: `PlainValue`, or `ModelValue` for model-based value expansion.
         discount: gamma, from 0 to 1 (paper: 0.99).
+        candidates: which exercises may be asked: `all`, those on the `targets`, or on their `closure`, the targets and
+            all that they build on, where the data have prerequisites.
         repeats: an exercise may be asked again within an episode.
         temperature: of the entropy, above 0, in units of the reward; at the start, where it is learned.
         noise: length by which noise should move directions, above 0: the temperature is learned so that the entropy
@@ -83,6 +85,7 @@ class SAC(VectorAgent):
         actor: ActorSettings | None = None,
         critic: CriticSettings | None = None,
         discount: float = 0.99,
+        candidates: Candidates = "all",
         repeats: bool = True,
         temperature: float = 0.01,
         noise: float | None = 0.3,
@@ -94,7 +97,7 @@ class SAC(VectorAgent):
     ) -> None:
         settings = arguments(locals())
         own = goal, objectives, early_stop, encoder, reward
-        super().__init__(num_concepts, simulator, *own, discount, repeats, max_grad_norm)
+        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm)
         self.save_hyperparameters(settings)
         self.start_replay(built(replay, ReplaySettings) or ReplaySettings())
         chosen = built(critic, CriticSettings) or self.default_critic

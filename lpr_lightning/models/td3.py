@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lpr_lightning.bases.off_policy import ReplaySettings
 from lpr_lightning.bases.replay import Transitions
+from lpr_lightning.bases.step_agent import Candidates
 from lpr_lightning.bases.vector_agent import VectorAgent
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import checked, checked_positive
@@ -49,6 +50,8 @@ class TD3(VectorAgent):
         actor: the actor's network; default `PlainActor`.
         critic: `PlainValue` (default), or `ModelValue` for model-based value expansion (ExRec eq. 20 to 23).
         discount: gamma, from 0 to 1 (paper: 0.99).
+        candidates: which exercises may be asked: `all`, those on the `targets`, or on their `closure`, the targets and
+            all that they build on, where the data have prerequisites.
         repeats: an exercise may be asked again within an episode.
         exploration: length by which noise moves directions while learners are taught in training, above 0.
         smoothing: length by which noise moves the target actor's directions (paper: 0.2 for each coordinate).
@@ -78,6 +81,7 @@ class TD3(VectorAgent):
         actor: ActorSettings | None = None,
         critic: CriticSettings | None = None,
         discount: float = 0.99,
+        candidates: Candidates = "all",
         repeats: bool = True,
         exploration: float = 0.3,
         smoothing: float = 0.2,
@@ -90,7 +94,7 @@ class TD3(VectorAgent):
     ) -> None:
         settings = arguments(locals())
         own = goal, objectives, early_stop, encoder, reward
-        super().__init__(num_concepts, simulator, *own, discount, repeats, max_grad_norm)
+        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm)
         self.save_hyperparameters(settings)
         self.start_replay(built(replay, ReplaySettings) or ReplaySettings())
         chosen = built(critic, CriticSettings) or PlainValue()

@@ -110,8 +110,8 @@ class NetSettings(ABC):
 
 
 @dataclass(frozen=True)
-class Plain(NetSettings):
-    """Settings of a `PlainNet`, for any actions.
+class PlainNetwork(NetSettings):
+    """Settings of a `PlainActionNet`, for any actions.
 
     Args:
         hidden_size: width of its two hidden layers.
@@ -127,12 +127,12 @@ class Plain(NetSettings):
 
     def build(self, sizes: Sizes, per_action: int, per_state: int = 0, noisy: bool = False) -> ActionNet:
         """Return the network."""
-        return PlainNet(sizes, self.hidden_size, per_action, per_state, noisy)
+        return PlainActionNet(sizes, self.hidden_size, per_action, per_state, noisy)
 
 
 @dataclass(frozen=True)
-class EachConcept(NetSettings):
-    """Settings of an `EachConceptNet`, for concepts as actions.
+class ConceptNetwork(NetSettings):
+    """Settings of an `ConceptActionNet`, for concepts as actions.
 
     Args:
         hidden_size: width.
@@ -155,11 +155,11 @@ class EachConcept(NetSettings):
         """Return the network."""
         if sizes.actions != sizes.concepts:
             allowed = "concepts, which are scored one by one"
-            raise SettingError("simulator.actions", sizes.actions, allowed, "For questions take net=Plain")
-        return EachConceptNet(sizes, self, per_action, per_state, noisy)
+            raise SettingError("simulator.actions", sizes.actions, allowed, "For questions take net=PlainNetwork")
+        return ConceptActionNet(sizes, self, per_action, per_state, noisy)
 
 
-class PlainNet(ActionNet):
+class PlainActionNet(ActionNet):
     """Two hidden layers over the whole vector, the goal, the steps left and the times of each action."""
 
     def __init__(self, sizes: Sizes, hidden_size: int, per_action: int, per_state: int, noisy: bool) -> None:
@@ -182,7 +182,7 @@ class PlainNet(ActionNet):
         return action, hidden.new_zeros(*hidden.shape[:-1], 0) if self.of_state is None else self.of_state(hidden)
 
 
-class EachConceptNet(ActionNet):
+class ConceptActionNet(ActionNet):
     """One small network over each concept's own numbers, beside what is known of the whole.
 
     A concept's numbers are its channels of the encoder's vector, whether the goal counts it, how often it was taken,
@@ -193,7 +193,7 @@ class EachConceptNet(ActionNet):
 
     needs: Tensor
 
-    def __init__(self, sizes: Sizes, settings: EachConcept, per_action: int, per_state: int, noisy: bool) -> None:
+    def __init__(self, sizes: Sizes, settings: ConceptNetwork, per_action: int, per_state: int, noisy: bool) -> None:
         super().__init__()
         linear = NoisyLinear if noisy else nn.Linear
         self.sizes, hidden = sizes, settings.hidden_size

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lpr_lightning.errors import checked
-from lpr_lightning.nets.action_nets import STEPS, EachConcept, EachConceptNet, Observation, Sizes
+from lpr_lightning.nets.action_nets import STEPS, ConceptActionNet, ConceptNetwork, Observation, Sizes
 from lpr_lightning.types import State
 
 LEAST, MOST = 0.02, 1.0
@@ -91,15 +91,15 @@ class PlainActorNet(VectorActor):
 
 
 class ConceptActorNet(VectorActor):
-    """Scores every concept by its own numbers (`EachConceptNet`); the direction is the sum of score times vector.
+    """Scores every concept by its own numbers (`ConceptActionNet`); the direction is the sum of score times vector.
 
     One small network serves all concepts, so that what is learned of one holds for the others.
     """
 
-    def __init__(self, sizes: Sizes, concepts: Tensor, settings: EachConcept, noise: bool) -> None:
+    def __init__(self, sizes: Sizes, concepts: Tensor, settings: ConceptNetwork, noise: bool) -> None:
         super().__init__(concepts)
         every = sizes._replace(actions=sizes.concepts)
-        self.net, self.noisy = EachConceptNet(every, settings, 1, int(noise), False), noise
+        self.net, self.noisy = ConceptActionNet(every, settings, 1, int(noise), False), noise
 
     def forward(self, seen: Observation) -> tuple[Tensor, Tensor]:
         """Return directions and standard deviations."""
@@ -158,11 +158,11 @@ class ConceptActor(ActorSettings):
     rounds: int = 2
 
     def __post_init__(self) -> None:
-        EachConcept(self.hidden_size, self.concept_size, self.rounds)
+        ConceptNetwork(self.hidden_size, self.concept_size, self.rounds)
 
     def build(self, sizes: Sizes, concepts: Tensor, noise: bool) -> ConceptActorNet:
         """Return the actor."""
-        return ConceptActorNet(sizes, concepts, EachConcept(self.hidden_size, self.concept_size, self.rounds), noise)
+        return ConceptActorNet(sizes, concepts, ConceptNetwork(self.hidden_size, self.concept_size, self.rounds), noise)
 
 
 def with_steps(seen: Observation) -> Tensor:

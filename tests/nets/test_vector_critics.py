@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lpr_lightning.goals import SoftExam, Targets
-from lpr_lightning.nets.action_nets import EachConcept, Observation, Sizes
+from lpr_lightning.nets.action_nets import ConceptNetwork, Observation, Sizes
 from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
 from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
@@ -202,7 +202,7 @@ def test_actors_give_directions_and_train_every_weight() -> None:
     actors: list[tuple[VectorActor, bool]] = []
     for noise in (True, False):
         actors.append((PlainActorNet(SIZES, torch.randn(CONCEPTS, WIDTH), 8, 8, noise), noise))
-        actors.append((ConceptActorNet(SIZES, torch.randn(CONCEPTS, WIDTH), EachConcept(rounds=0), noise), noise))
+        actors.append((ConceptActorNet(SIZES, torch.randn(CONCEPTS, WIDTH), ConceptNetwork(rounds=0), noise), noise))
     for actor, noise in actors:
         direction, scale = actor(seen)
         assert torch.allclose(direction.norm(dim=1), torch.ones(ROWS), atol=1e-6)
