@@ -79,6 +79,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.trpo import TRPO as TRPO
     from lpr_lightning.nets.action_nets import ConceptNetwork as ConceptNetwork
     from lpr_lightning.nets.action_nets import PlainNetwork as PlainNetwork
+    from lpr_lightning.nets.chain_credit import ChainCredit as ChainCredit
     from lpr_lightning.nets.encoders import Privileged as Privileged
     from lpr_lightning.nets.encoders import Session as Session
     from lpr_lightning.nets.encoders import TracerState as TracerState
@@ -198,6 +199,7 @@ _MODULES = {
     "TRPO": "models.trpo",
     "ConceptNetwork": "nets.action_nets",
     "PlainNetwork": "nets.action_nets",
+    "ChainCredit": "nets.chain_credit",
     "Privileged": "nets.encoders",
     "Session": "nets.encoders",
     "TracerState": "nets.encoders",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from lpr_lightning.bases.off_policy import OffPolicyAgent
-from lpr_lightning.bases.replay import Transitions
+from lpr_lightning.bases.replay import Episodes, Transitions
 from lpr_lightning.bases.staged import datamodule_of
 from lpr_lightning.bases.step_agent import Candidates, Part, needed_simulator
 from lpr_lightning.bases.tracer import TracerModule
@@ -20,6 +20,7 @@ from lpr_lightning.functional.projected_normal import projected_normal_log_prob,
 from lpr_lightning.goals import ConceptGoal
 from lpr_lightning.hparams import built, built_each
 from lpr_lightning.nets.action_nets import Observation
+from lpr_lightning.nets.chain_credit import ChainCredit
 from lpr_lightning.nets.encoders import Encoder, Memory, TracerState
 from lpr_lightning.nets.sphere_actors import ActorSettings, PlainActor, Situation
 from lpr_lightning.nets.targets import follow, target_of
@@ -32,13 +33,14 @@ from lpr_lightning.ranks import rank_and_world
 from lpr_lightning.simulators.actions import ActionSet
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.tensors import listed
-from lpr_lightning.types import PAD, Exercise, InteractionBatch, PathRequest
+from lpr_lightning.types import PAD, Exercise, InteractionBatch, PathRequest, Rollout
 
 
 class VectorAgent(OffPolicyAgent):
     """An agent whose actor gives a direction; the exercise whose vector has the largest cosine with it is asked.
 
-    What is asked is what critics learn from: replay keeps the exercises' numbers, and critics read their vectors.
+    What is asked is what critics learn from: replay keeps the exercises' numbers, and critics read their vectors, in
+    targets too. An actor climbs its critics from the direction itself (Dulac-Arnold et al. 2015, arXiv 1512.07679).
     Vectors are those of the tracer where it has a space of them (CalibratedDKT), else those that the actions were given
     (`embed`), else each concept is a coordinate, and an exercise the mean of its concepts.
 
@@ -56,6 +58,7 @@ class VectorAgent(OffPolicyAgent):
         candidates: which exercises may be asked: `all`, those on the `targets`, or on their `closure`.
         repeats: an exercise may be asked again within an episode.
         max_grad_norm: gradients are clipped to this norm.
+        shaping: credit on the way for what the goal's concepts build on; None leaves rewards as they are (paper).
 
     Raises:
         SettingError: a setting is out of range, or does not fit the critic.
@@ -74,22 +77,16 @@ class VectorAgent(OffPolicyAgent):
         candidates: Candidates,
         repeats: bool,
         max_grad_norm: float,
+        shaping: ChainCredit | None,
     ) -> None:
         wanted, learners = built_each(objectives, Objective), needed_simulator(simulator)
         worth = built(reward, StepReward) or MeanGain()
-        super().__init__(
-            num_concepts,
-            learners,
-            goal,
-            wanted,
-            early_stop,
-            encoder,
-            worth,
-            discount,
-            candidates,
-            repeats,
-            max_grad_norm,
-        )
+        own = goal, wanted, early_stop, encoder, worth
+        super().__init__(num_concepts, learners, *own, discount, candidates, repeats, max_grad_norm)
+        chosen = built(shaping, ChainCredit)
+        self.potential = None if chosen is None else chosen.build(self.num_concepts)
+        if self.potential is not None and not (isinstance(self.encoder, TracerState) and self.encoder.reads_mastery):
+            raise SettingError("encoder", type(self.encoder).__name__, "TracerState with mastery, which shaping reads")
 
     def start_networks(
         self,
@@ -108,7 +105,7 @@ class VectorAgent(OffPolicyAgent):
         scale = self.reward.scale if isinstance(self.reward, MeanGain) else None
         tracer = self.simulator.tracer if isinstance(self.simulator, KESSimulator) else None
         net = tracer.net if isinstance(tracer, TracerModule) else tracer if isinstance(tracer, TracerNet) else None
-        of = Ingredients(self.sizes, concepts, net, self.goal, actions, scale, self.discount)
+        of = Ingredients(self.sizes, concepts, net, self.goal, actions, scale, self.discount, self.potential)
         self.actor = (built(actor, ActorSettings) or PlainActor()).build(self.sizes, concepts, noise)
         self.critics = Twins([critic.build(of) for _ in range(critics)])
         self.target = target_of(self.critics)
@@ -137,6 +134,25 @@ class VectorAgent(OffPolicyAgent):
             for part in self.modules():
                 if "concepts" in part._buffers:
                     part.concepts = concepts.to(self.device)
+
+    def prepare(self) -> None:
+        """Fit the goal, and connect networks and shaping to the data."""
+        super().prepare()
+        if self.potential is not None:
+            self.potential.connect(self.data())
+
+    def remembered(self, taught: Rollout, row: Tensor) -> Episodes:
+        """Return what is learned from a kept rollout, its rewards shaped where there is a potential."""
+        episodes = super().remembered(taught, row)
+        if self.potential is None:
+            return episodes
+        scale = self.reward.scale if isinstance(self.reward, MeanGain) else 1.0
+        mastery = episodes.steps[0][..., -self.num_concepts :]
+        place = torch.arange(mastery.shape[1], device=mastery.device)
+        going = place < episodes.length[:, None]  # nothing follows the last step
+        potential = scale * self.potential(mastery, episodes.goals.expand(-1, mastery.shape[1], -1)) * going
+        change = self.discount * potential[:, 1:] - potential[:, :-1]
+        return replace(episodes, reward=episodes.reward + change * going[:, :-1])
 
     @property
     def restricted(self) -> bool:
@@ -190,16 +206,6 @@ class VectorAgent(OffPolicyAgent):
         if not concept.shape[1]:
             concept = torch.full((len(concept), 1), PAD, device=concept.device)
         return Situation(seen, learner, concept, self.allowed(seen) if self.restricted else None)
-
-    def asked(self, direction: Tensor, at: Situation) -> Tensor:
-        """Return what critics read of an actor's directions: the vector of the exercise that is asked.
-
-        Gradients go on to the direction as if it were that vector. Critics that weigh the nearest exercises read the
-        directions themselves.
-        """
-        if any(critic.reads_raw for critic in self.critics):
-            return direction
-        return direction + (self.taken_vector(self.nearest(direction, at)) - direction).detach()
 
     def nearest(self, direction: Tensor, at: Situation) -> Tensor:
         """Return the exercises nearest to directions, [B]."""
@@ -265,8 +271,8 @@ class UnderPolicy:
     draws: Draws
 
     def act(self, at: Situation) -> Tensor:
-        """Return what is asked."""
-        return self.agent.asked(self.agent.mode(at.seen), at)
+        """Return the likeliest directions."""
+        return self.agent.mode(at.seen)
 
     def advance(self, at: Situation) -> Situation:
         """Return what is seen one step later."""

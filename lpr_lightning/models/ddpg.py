@@ -17,6 +17,7 @@ from lpr_lightning.functional.continuous_control import critic_loss, determinist
 from lpr_lightning.goals import ConceptGoal
 from lpr_lightning.hparams import arguments, built
 from lpr_lightning.nets.action_nets import Observation
+from lpr_lightning.nets.chain_credit import ChainCredit
 from lpr_lightning.nets.encoders import Encoder
 from lpr_lightning.nets.sphere_actors import ActorSettings
 from lpr_lightning.nets.targets import follow, target_of
@@ -56,6 +57,7 @@ class DDPG(VectorAgent):
         actor_rate: learning rate of Adam (paper: 5e-5).
         critic_rate: learning rate of Adam (paper: 5e-5).
         max_grad_norm: gradients are clipped to this norm.
+        shaping: credit on the way for what the goal's concepts build on; None leaves rewards as they are (paper).
 
     Raises:
         SettingError: a setting is out of range, or no simulator is given.
@@ -81,10 +83,11 @@ class DDPG(VectorAgent):
         actor_rate: float = 3e-4,
         critic_rate: float = 3e-4,
         max_grad_norm: float = 10.0,
+        shaping: ChainCredit | None = None,
     ) -> None:
         settings = arguments(locals())
         own = goal, objectives, early_stop, encoder, reward
-        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm)
+        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm, shaping)
         self.save_hyperparameters(settings)
         self.start_replay(built(replay, ReplaySettings) or ReplaySettings())
         chosen = built(critic, CriticSettings) or PlainValue()
@@ -109,7 +112,7 @@ class DDPG(VectorAgent):
         value = self.critics(at, self.taken_vector(drawn.action), self.going(draws.at(3)))
         loss = critic_loss(value, wanted, drawn.weight)
         self.descend_part("critic", loss)
-        actor = -self.critics(at, self.asked(self.mode(at.seen), at), self.going(draws.at(5))).mean()
+        actor = -self.critics(at, self.mode(at.seen), self.going(draws.at(5)), climbing=True).mean()
         self.descend_part("actor", actor)
         self.follow()
         follow(self.target_actor, self.actor, self.rates[2])

@@ -23,6 +23,7 @@ from lpr_lightning.functional.continuous_control import (
 from lpr_lightning.goals import ConceptGoal
 from lpr_lightning.hparams import arguments, built
 from lpr_lightning.nets.action_nets import Observation
+from lpr_lightning.nets.chain_credit import ChainCredit
 from lpr_lightning.nets.encoders import Encoder
 from lpr_lightning.nets.sphere_actors import ActorSettings
 from lpr_lightning.nets.vector_critics import CriticSettings, PlainValue
@@ -65,6 +66,7 @@ class SAC(VectorAgent):
         critic_rate: learning rate of Adam (paper: 5e-5).
         temperature_rate: learning rate of Adam on the logarithm of the temperature.
         max_grad_norm: gradients are clipped to this norm.
+        shaping: credit on the way for what the goal's concepts build on; None leaves rewards as they are (paper).
 
     Raises:
         SettingError: a setting is out of range, or no simulator is given.
@@ -94,10 +96,11 @@ class SAC(VectorAgent):
         critic_rate: float = 3e-4,
         temperature_rate: float = 3e-3,
         max_grad_norm: float = 10.0,
+        shaping: ChainCredit | None = None,
     ) -> None:
         settings = arguments(locals())
         own = goal, objectives, early_stop, encoder, reward
-        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm)
+        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm, shaping)
         self.save_hyperparameters(settings)
         self.start_replay(built(replay, ReplaySettings) or ReplaySettings())
         chosen = built(critic, CriticSettings) or self.default_critic
@@ -126,7 +129,7 @@ class SAC(VectorAgent):
         loss = critic_loss(value, wanted, drawn.weight)
         self.descend_part("critic", loss)
         direction, log_prob = self.drawn(at.seen, self.noise(draws.at(4), rows))
-        judged = self.critics(at, self.asked(direction, at), self.going(draws.at(5)))
+        judged = self.critics(at, direction, self.going(draws.at(5)), climbing=True)
         actor = soft_actor_loss(judged, log_prob, temperature)
         self.descend_part("actor", actor)
         if self.wanted is not None:

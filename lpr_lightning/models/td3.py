@@ -17,6 +17,7 @@ from lpr_lightning.functional.continuous_control import critic_loss, determinist
 from lpr_lightning.goals import ConceptGoal
 from lpr_lightning.hparams import arguments, built
 from lpr_lightning.nets.action_nets import Observation
+from lpr_lightning.nets.chain_credit import ChainCredit
 from lpr_lightning.nets.encoders import Encoder
 from lpr_lightning.nets.sphere_actors import ActorSettings
 from lpr_lightning.nets.targets import follow, target_of
@@ -61,6 +62,7 @@ class TD3(VectorAgent):
         actor_rate: learning rate of Adam (paper: 5e-5).
         critic_rate: learning rate of Adam (paper: 5e-5).
         max_grad_norm: gradients are clipped to this norm.
+        shaping: credit on the way for what the goal's concepts build on; None leaves rewards as they are (paper).
 
     Raises:
         SettingError: a setting is out of range, or no simulator is given.
@@ -91,10 +93,11 @@ class TD3(VectorAgent):
         actor_rate: float = 3e-4,
         critic_rate: float = 3e-4,
         max_grad_norm: float = 10.0,
+        shaping: ChainCredit | None = None,
     ) -> None:
         settings = arguments(locals())
         own = goal, objectives, early_stop, encoder, reward
-        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm)
+        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm, shaping)
         self.save_hyperparameters(settings)
         self.start_replay(built(replay, ReplaySettings) or ReplaySettings())
         chosen = built(critic, CriticSettings) or PlainValue()
@@ -128,7 +131,7 @@ class TD3(VectorAgent):
         figures = {"loss": loss, "value": value.mean(), "errors": (value - wanted).abs().amax(0)}
         if int(self.counted) % self.delay:
             return figures
-        actor = -self.critics(at, self.asked(self.mode(at.seen), at), self.going(draws.at(5)))[0].mean()
+        actor = -self.critics(at, self.mode(at.seen), self.going(draws.at(5)), climbing=True)[0].mean()
         self.descend_part("actor", actor)
         self.follow()
         follow(self.target_actor, self.actor, self.rates[2])

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from lpr_lightning.errors import SettingError, checked, checked_positive
 from lpr_lightning.functional.value_expansion import expanded_value, expected_gain
 from lpr_lightning.nets.action_nets import Sizes
+from lpr_lightning.nets.chain_credit import ChainPotential
 from lpr_lightning.nets.sphere_actors import Situation, goal_vector, with_steps
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import Goal, VectorActions
@@ -37,15 +38,33 @@ class Going(Protocol):
         ...
 
 
+class Weighing(NamedTuple):
+    """How many exercises a direction stands for, and how sharp the softmax over their cosines is."""
+
+    candidates: int = 1
+    sharpness: float = 10.0
+
+    def of(self, actions: VectorActions, vector: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the exercises [B, K] nearest to directions [B, D], nearest first, and their weights [B, K]."""
+        nearest = actions.nearest(vector, min(self.candidates, len(actions)), allowed)
+        cosine = (normalize(vector, dim=-1)[:, None] * F.embedding(nearest, actions.unit)).sum(-1)
+        if allowed is not None:  # fewer than the candidates may be left
+            cosine = cosine.masked_fill(~allowed.gather(1, nearest), -torch.inf)
+        return nearest, (self.sharpness * cosine).softmax(1)
+
+
+DIRECT, NEAREST = Weighing(1), Weighing(8)
+
+
 class VectorCritic(nn.Module, ABC):
     """A network that says what an action, given as a vector, is worth; rows are independent of each other."""
 
-    reads_raw = False
-    """Whether an actor's vectors are read as they are, not as those of the exercise that is asked."""
-
     @abstractmethod
-    def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
-        """Return values [B] of action vectors [B, D]."""
+    def forward(self, at: Situation, vector: Tensor, going: Going | None = None, climbing: bool = False) -> Tensor:
+        """Return values [B] of action vectors [B, D].
+
+        They are vectors of exercises or, `climbing`, an actor's directions, on to which gradients flow.
+        """
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: values are without dropout."""
@@ -57,26 +76,49 @@ class PlainCritic(VectorCritic):
 
     Source: the `kc_critic` of ExRec's code.
 
+    Differs from it in that a direction may be valued by the exercises nearest to it: a network is only trained where
+    there are exercises, and its slope elsewhere may lead anywhere.
+
     Args:
         sizes: of what is seen.
         concepts: vectors of the concepts, [N, D].
         hidden_size: width of W0 and W1.
         up_size: width of W2.
+        actions: the exercises, with vectors; needed where a direction stands for several.
+        weighing: how many exercises a direction stands for; for 1 it is read as it is.
     """
 
     concepts: Tensor
 
-    def __init__(self, sizes: Sizes, concepts: Tensor, hidden_size: int, up_size: int) -> None:
+    def __init__(
+        self,
+        sizes: Sizes,
+        concepts: Tensor,
+        hidden_size: int,
+        up_size: int,
+        actions: VectorActions | None = None,
+        weighing: Weighing = DIRECT,
+    ) -> None:
         super().__init__()
         self.register_buffer("concepts", concepts.detach().clone())
         size = concepts.shape[1]
+        self.actions, self.weighing = (actions,), weighing  # in a tuple: they belong to the simulator
         self.state, self.action = nn.Linear(sizes.vector + 1 + size, hidden_size), nn.Linear(size, hidden_size)
         self.joint, self.value = nn.Linear(2 * hidden_size, up_size), nn.Linear(up_size, 1)
 
-    def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
+    def forward(self, at: Situation, vector: Tensor, going: Going | None = None, climbing: bool = False) -> Tensor:
         """Return values [B]."""
-        state = torch.cat([with_steps(at.seen), goal_vector(at.seen.goal, self.concepts)], -1)
-        pair = torch.cat([self.state(state).relu(), self.action(normalize(vector, dim=-1)).relu()], -1)
+        state = self.state(torch.cat([with_steps(at.seen), goal_vector(at.seen.goal, self.concepts)], -1)).relu()
+        (actions,) = self.actions
+        if not climbing or actions is None or self.weighing.candidates == 1:
+            return self._valued(state, vector)
+        nearest, weight = self.weighing.of(actions, vector, at.allowed)
+        value = self._valued(state[:, None].expand(-1, nearest.shape[1], -1), F.embedding(nearest, actions.unit))
+        return (weight * value).sum(1)
+
+    def _valued(self, state: Tensor, vector: Tensor) -> Tensor:
+        """Return the values [...] of vectors [..., D] after hidden states [..., H]."""
+        pair = torch.cat([state, self.action(normalize(vector, dim=-1)).relu()], -1)
         value: Tensor = self.value(self.joint(pair).relu()).squeeze(-1)
         return value
 
@@ -97,9 +139,9 @@ class ModelCritic(VectorCritic):
     gradients reach the action through p and through both next states. Over more than one step the expansion goes on
     from both outcomes under the policy, one answer drawn at each further step, as far as the episode lasts.
 
-    Tracers over vectors are asked the action's vector itself. Others, which know exercises by number, are asked the
-    `candidates` exercises nearest to it; the value is the mean of theirs by the softmax of `sharpness` times their
-    cosines, so that gradients reach the action there too.
+    Tracers over vectors are asked the action's vector itself. Others know exercises by number: an actor's direction is
+    valued by the nearest exercises, the mean of their values by the softmax of `sharpness` times their cosines, so that
+    gradients reach it there too.
 
     Differs from the paper and its code:
     1. A row's value depends on that row only; the code runs the whole minibatch as one sequence from each state.
@@ -116,8 +158,8 @@ class ModelCritic(VectorCritic):
         scale: of values, as of rewards (paper: 1000).
         gamma: discount within the expansion.
         apart: how far the copy is moved from the tracer.
-        candidates: exercises that a vector stands for, where the tracer does not read vectors.
-        sharpness: of the softmax over them.
+        weighing: how many exercises a direction stands for, where the tracer does not read vectors.
+        potential: what rewards are shaped by, and values with them: v is the goal's mastery plus this.
     """
 
     def __init__(
@@ -129,8 +171,8 @@ class ModelCritic(VectorCritic):
         scale: float = 1.0,
         gamma: float = 1.0,
         apart: float = 0.0,
-        candidates: int = 8,
-        sharpness: float = 10.0,
+        weighing: Weighing = NEAREST,
+        potential: ChainPotential | None = None,
     ) -> None:
         super().__init__()
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
@@ -138,21 +180,20 @@ class ModelCritic(VectorCritic):
             for weight in self.net.asked_weights():
                 spread = weight.std() if weight.numel() > 1 else weight.abs()
                 weight.requires_grad_(True).add_(apart * spread * torch.randn_like(weight))
-        self.goal, self.actions = (goal,), (actions,)  # in tuples: they belong to others
-        self.reads_raw = not net.reads_vectors
+        self.goal, self.actions, self.potential = (goal,), (actions,), (potential,)  # in tuples: they belong to others
         self.horizon, self.scale, self.gamma = horizon, scale, gamma
-        self.candidates, self.sharpness = candidates, sharpness
+        self.weighing = weighing
 
-    def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
+    def forward(self, at: Situation, vector: Tensor, going: Going | None = None, climbing: bool = False) -> Tensor:
         """Return values [B]; `going` is what expansions of more than one step need."""
-        first = self._step(at, vector)
+        first = self._step(at, vector, climbing)
         if self.horizon == 1 or going is None:
             return self.scale * first.gain
         both = at.twice(first.after)
         gains = []
         for step in range(1, self.horizon):
             both = going.advance(both)
-            later = self._step(both, going.act(both))
+            later = self._step(both, going.act(both), climbing)
             gains.append(later.gain.view(-1, 2))
             right = going.answers(later.success.detach().view(-1, 2), step).flatten().long()
             index = 2 * torch.arange(len(right), device=right.device) + right
@@ -160,22 +201,21 @@ class ModelCritic(VectorCritic):
         chance = torch.stack([1 - first.success, first.success], 1)
         return self.scale * expanded_value(first.gain, chance, torch.stack(gains, 2), at.seen.left, self.gamma)
 
-    def _step(self, at: Situation, vector: Tensor) -> _Step:
+    def _step(self, at: Situation, vector: Tensor, climbing: bool) -> _Step:
         """Ask learners what vectors [B, D] stand for."""
-        asked, weight = self._asked(vector, at.allowed)
-        learner, concept = at.learner, at.concept
-        before, (rows, count) = self._value(learner, concept), weight.shape
-        success = self.net.predict(learner, asked)
+        asked, weight = self._asked(vector, at.allowed, climbing)
+        before, (rows, count) = self._value(at.learner, at, torch.ones_like(at.seen.left)), weight.shape
+        success = self.net.predict(at.learner, asked)
         answers = weight.new_tensor([0.0, 1.0]).repeat(rows, count)
-        after = self.net.practise(learner, _twice(asked), answers)
-        value = self._value(after, concept).view(rows, count, 2)
+        after = self.net.practise(at.learner, _twice(asked), answers)
+        value = self._value(after, at, at.seen.left - 1).view(rows, count, 2)
         gain = (weight * expected_gain(success, value, before[:, None])).sum(1)
         if count > 1:  # the episode goes on from the nearest one
             first = 2 * count * torch.arange(rows, device=weight.device)
             after = tuple(part.index_select(0, torch.stack([first, first + 1], 1).flatten()) for part in after)
         return _Step(gain, success[:, 0], after)
 
-    def _asked(self, vector: Tensor, allowed: Tensor | None) -> tuple[Exercise, Tensor]:
+    def _asked(self, vector: Tensor, allowed: Tensor | None, climbing: bool) -> tuple[Exercise, Tensor]:
         """Return the exercises [B, K] that vectors [B, D] stand for, nearest first, and their weights [B, K]."""
         (actions,) = self.actions
         if self.net.reads_vectors:
@@ -183,15 +223,19 @@ class ModelCritic(VectorCritic):
             nothing = torch.full_like(one, PAD, dtype=torch.int64)
             vector = normalize(vector, dim=-1) * actions.length
             return Exercise(nothing[..., None], nothing, vector[:, None]), one
-        nearest = actions.nearest(vector, min(self.candidates, len(actions)), allowed)
-        cosine = (normalize(vector, dim=-1)[:, None] * F.embedding(nearest, actions.unit)).sum(-1)
-        if allowed is not None:  # fewer than the candidates may be left
-            cosine = cosine.masked_fill(~allowed.gather(1, nearest), -torch.inf)
-        return actions.at(nearest), (self.sharpness * cosine).softmax(1)
+        weighing = self.weighing if climbing else self.weighing._replace(candidates=1)
+        nearest, weight = weighing.of(actions, vector, allowed)
+        return actions.at(nearest), weight
 
-    def _value(self, learner: State, concept: Tensor) -> Tensor:
-        (goal,) = self.goal
-        return goal.assess(self.net, learner, concept).mastery
+    def _value(self, learner: State, at: Situation, left: Tensor) -> Tensor:
+        """Return the value [B * G] of G states of each learner, with `left` [B] steps to go."""
+        (goal,), (potential,) = self.goal, self.potential
+        value = goal.assess(self.net, learner, at.concept).mastery
+        if potential is None:
+            return value
+        states = len(value) // max(len(left), 1)
+        marks, left = at.seen.goal.repeat_interleave(states, 0), left.repeat_interleave(states, 0)
+        return value + torch.where(left > 0, potential(self.net.mastery(learner), marks), 0.0)
 
 
 def _twice(asked: Exercise) -> Exercise:
@@ -205,23 +249,24 @@ def _twice(asked: Exercise) -> Exercise:
 class Twins(nn.ModuleList):
     """Critics of the same make, independent of each other.
 
-    >>> from lpr_lightning.nets.action_nets import Observation
-    >>> actions = torch.eye(3)
-    >>> twins = Twins([PlainCritic(Sizes(2, 0, 3, 3), actions, 4, 4) for _ in range(2)])
-    >>> seen = Observation(torch.zeros(1, 2), torch.ones(1, 3).bool(), torch.tensor([1]), torch.empty(1, 0).long())
-    >>> at = Situation(seen, (), torch.tensor([[0, 1, 2]]))
-    >>> twins(at, actions[:1]).shape
-    torch.Size([2, 1])
+        >>> from lpr_lightning.nets.chain_credit import ChainPotential
+    from lpr_lightning.nets.action_nets import Observation
+        >>> actions = torch.eye(3)
+        >>> twins = Twins([PlainCritic(Sizes(2, 0, 3, 3), actions, 4, 4) for _ in range(2)])
+        >>> seen = Observation(torch.zeros(1, 2), torch.ones(1, 3).bool(), torch.tensor([1]), torch.empty(1, 0).long())
+        >>> at = Situation(seen, (), torch.tensor([[0, 1, 2]]))
+        >>> twins(at, actions[:1]).shape
+        torch.Size([2, 1])
     """
 
-    def forward(self, at: Situation, vector: Tensor, going: Going | None = None) -> Tensor:
+    def forward(self, at: Situation, vector: Tensor, going: Going | None = None, climbing: bool = False) -> Tensor:
         """Return the values of all critics, [C, B]."""
-        return torch.stack([critic(at, vector, going) for critic in self])
+        return torch.stack([critic(at, vector, going, climbing) for critic in self])
 
 
 class Ingredients(NamedTuple):
     """What critics are made of: sizes of what is seen, vectors of the concepts, and for those that read a model the
-    tracer's network, the goal, the actions, the scale of rewards and the discount."""
+    tracer's network, the goal, the actions, the scale of rewards, the discount, and what rewards are shaped by."""
 
     sizes: Sizes
     concepts: Tensor
@@ -230,6 +275,7 @@ class Ingredients(NamedTuple):
     actions: VectorActions
     scale: float | None
     discount: float
+    potential: ChainPotential | None = None
 
 
 class CriticSettings(ABC):
@@ -249,21 +295,27 @@ class PlainValue(CriticSettings):
     Args:
         hidden_size: width of what state and action are taken to (paper: 300).
         up_size: width of what joins both (paper: 1200).
+        candidates: exercises that an actor's direction is valued by; 1 reads the direction itself (paper).
+        sharpness: of the softmax over their cosines with it.
 
     Raises:
-        SettingError: a width is below 1.
+        SettingError: a number is out of range.
     """
 
     hidden_size: int = 300
     up_size: int = 1200
+    candidates: int = 1
+    sharpness: float = 10.0
 
     def __post_init__(self) -> None:
-        checked("hidden_size", self.hidden_size, 1)
-        checked("up_size", self.up_size, 1)
+        for name in ("hidden_size", "up_size", "candidates"):
+            checked(name, vars(self)[name], 1)
+        checked_positive("sharpness", self.sharpness)
 
     def build(self, of: Ingredients) -> PlainCritic:
         """Return the critic."""
-        return PlainCritic(of.sizes, of.concepts, self.hidden_size, self.up_size)
+        weighing = Weighing(self.candidates, self.sharpness)
+        return PlainCritic(of.sizes, of.concepts, self.hidden_size, self.up_size, of.actions, weighing)
 
 
 @dataclass(frozen=True)
@@ -300,4 +352,5 @@ class ModelValue(CriticSettings):
         if of.scale is None:
             raise SettingError("reward", "another", "MeanGain with ModelValue, which predicts that gain (ExRec eq. 19)")
         model = of.net, of.goal, of.actions
-        return ModelCritic(*model, self.horizon, of.scale, of.discount, self.apart, self.candidates, self.sharpness)
+        weighing = Weighing(self.candidates, self.sharpness)
+        return ModelCritic(*model, self.horizon, of.scale, of.discount, self.apart, weighing, of.potential)

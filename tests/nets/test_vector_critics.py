@@ -17,7 +17,7 @@ from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.nets.question_table import QuestionTable
 from lpr_lightning.nets.sphere_actors import ConceptActorNet, PlainActorNet, Situation, VectorActor
 from lpr_lightning.nets.tracer_net import TracerNet
-from lpr_lightning.nets.vector_critics import ModelCritic, PlainCritic, Twins
+from lpr_lightning.nets.vector_critics import ModelCritic, PlainCritic, Twins, Weighing
 from lpr_lightning.simulators.actions import ConceptActions, QuestionActions
 from lpr_lightning.types import PAD, Exercise, State
 
@@ -130,11 +130,11 @@ def test_a_tracer_of_concepts_is_asked_the_nearest_ones() -> None:
     net.ease.data.copy_(torch.tensor([-1.0, 0.0, 1.0]))
     actions = ConceptActions(CONCEPTS)
     actions.embed(torch.eye(CONCEPTS))
-    critic = ModelCritic(net, Targets(SoftExam()), actions, candidates=2, sharpness=5.0)
+    critic = ModelCritic(net, Targets(SoftExam()), actions, weighing=Weighing(2, 5.0))
     at = situation(net.initial_state(ROWS))
     vector = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.6, 0.8], [0.0, 0.0, 1.0], [0.3, 0.5, 0.1], [0.7, 0.0, 0.2]])
     vector = normalize(vector, dim=1).requires_grad_()
-    found = critic(at, vector)
+    found = critic(at, vector, climbing=True)
     for row in range(ROWS):
         learner = tuple(part[row : row + 1] for part in at.learner)
         order = vector[row].argsort(descending=True)[:2]
