@@ -104,6 +104,18 @@ SMALLER = [
         ],
     ),
     Case(
+        "ldsim",
+        small=[
+            "--model.embedding_size=8",
+            "--model.hidden_size=8",
+            "--model.head_size=8",
+            "--model.window_length=4",
+            "--model.moments=2",
+            "--model.warm_up_epochs=1",
+        ],
+        copies=("teacher.",),
+    ),
+    Case(
         "multitask_lstm",
         small=[
             "--data.task.history_length=4",
