@@ -218,9 +218,12 @@ class LDSim(GrowthTracer):
         """Return the loss of a batch, with moments of its learners drawn anew."""
         draws = Draws.of(run_seed(), self.current_epoch, batch.learner).at(batch_idx)
         joint = self.stage_number == len(self._stages) - 1
+        self.move_teacher()
         with self.net.read.tables_once():
             losses = self.all_losses(batch, draws, joint)
-        return self.total(losses, len(batch), self.batch_weight(batch))
+        loss = self.total(losses, len(batch), self.batch_weight(batch))
+        # a weight without a gradient is no step for the optimizer, with one of 0 it is: the same on 1 process and several
+        return loss + 0.0 * sum(one.sum() for one in self.net.parameters() if one.requires_grad)
 
     def all_losses(self, batch: InteractionBatch, draws: Draws, joint: bool = True) -> dict[str, Tensor]:
         """Return the terms of the loss; `draws` of the batch's rows; those of the warm-up only unless `joint`."""
@@ -294,8 +297,8 @@ class LDSim(GrowthTracer):
         loss = _cross_entropy(self.net.asked_at(at, asked), said) * new.view(said.shape)
         return loss.sum() / mean_count(new.sum())
 
-    def on_train_batch_end(self, *_: object) -> None:
-        """Move the teacher towards the network."""
+    def move_teacher(self) -> None:
+        """Move the teacher towards the network; before a step, so that checkpoints after one hold what comes next."""
         if self.teacher is not None:
             with torch.no_grad():
                 for old, new in zip(self.teacher.parameters(), self.net.parameters(), strict=True):

@@ -96,7 +96,8 @@ class GrowthOnLevels(GrowthNet):
         *_, total, answers = state
         index = concept.clamp_min(0)[:, None].expand(-1, 2, -1)
         own, practice = answers[:, :2].scatter_add(2, index, added), answers[:, 2:] * self._left(concept)[..., None]
-        return keep_rows(state, self._state(read, total + overall, torch.cat([own, practice], 1)), overall[:, 1] > 0)
+        after, changed = self._state(read, total + overall, torch.cat([own, practice], 1)), overall[:, 1] > 0
+        return after if bool(changed.all()) else keep_rows(state, after, changed)
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after a step of an episode: practice alone, whatever the answer was."""

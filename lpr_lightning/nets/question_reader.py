@@ -138,8 +138,7 @@ class QuestionReader(nn.Module):
             needed: mean mastery of what they build on, [...].
         """
         tables, difficulty = self.tables(), self.difficulties(asked.item)
-        question = mean_rows(tables.question, asked.concept)
-        question = question + difficulty[..., None] * mean_rows(tables.question_moved, asked.concept)
+        question = moved_rows(tables.question, tables.question_moved, asked.concept, difficulty)
         levels = self.of_levels(torch.stack([level, needed, difficulty], -1))
         more: Tensor = self.out((of_state + question + levels).relu())
         return difficulty + more.squeeze(-1)
@@ -198,11 +197,8 @@ class QuestionReader(nn.Module):
 
     def _entry(self, asked: Exercise) -> Tensor:
         """Return the input products [..., 4H] of questions, without bias."""
-        tables, difficulty = self.tables(), self.difficulties(asked.item)
-        product = mean_rows(tables.entry, asked.concept)
-        if not torch.is_grad_enabled() and not bool(difficulty.any()):
-            return product
-        return product + difficulty[..., None] * mean_rows(tables.entry_moved, asked.concept)
+        tables = self.tables()
+        return moved_rows(tables.entry, tables.entry_moved, asked.concept, self.difficulties(asked.item))
 
     def _answered(self, correct: Tensor) -> Tensor:
         """Return the input products [..., 4H] of answers [...], soft ones between wrong and right."""
@@ -228,3 +224,18 @@ class QuestionReader(nn.Module):
         entry, question = (F.linear(both, one).chunk(2) for one in into)
         level = F.linear(vector, self.query.weight.T) * vector.shape[1] ** -0.5
         return torch.cat([level, *entry, *question, share], 1)
+
+
+def moved_rows(table: Tensor, moved: Tensor, concept: Tensor, by: Tensor) -> Tensor:
+    """Return the mean rows [..., U] of `table` [N, U] at `concept` [..., C], and of `moved` [N, U] times `by` [...].
+
+    >>> table, moved = torch.tensor([[1.0], [3.0]]), torch.tensor([[10.0], [20.0]])
+    >>> moved_rows(table, moved, torch.tensor([[0, 1], [1, -1]]), torch.tensor([0.0, 0.5])).tolist()
+    [[2.0], [13.0]]
+    """
+    if not torch.is_grad_enabled() and not bool(by.any()):
+        return mean_rows(table, concept)
+    if concept.shape[-1] == 1 and bool((concept >= 0).all()):
+        index = concept[..., 0]
+        return torch.addcmul(F.embedding(index, table), by[..., None], F.embedding(index, moved))
+    return torch.addcmul(mean_rows(table, concept), by[..., None], mean_rows(moved, concept))

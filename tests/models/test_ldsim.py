@@ -153,7 +153,7 @@ def test_the_teacher_follows_and_is_not_trained() -> None:
     optimizer.step()
     assert all(one.grad is None for one in tracer.teacher.parameters())
     assert torch.equal(tracer.teacher.read.bias, old)
-    tracer.on_train_batch_end()
+    tracer.move_teacher()
     torch.testing.assert_close(tracer.teacher.read.bias, (old + tracer.net.read.bias) / 2)
 
 
