@@ -1,9 +1,9 @@
 """CPU time of a simulated step of LDSim against one of DKT of the same width: predict the answer, go on with it.
 
-Learners are asked questions after their histories; each answer is the likelier one, told by `practise` (an episode's step)
-or by `observe` (as a real answer), the state carried on. Both tracers take turns in one process on one thread; medians
-of process time are compared. The last printed line is JSON: `ratio` is LDSim's time over DKT's, of episodes as LDSim has
-them; `ratio_observed` the same where it reads every answer.
+Learners are asked questions; each answer is the likelier one, told by `practise` (a step of an episode) or by `observe`
+(as a real answer), the state carried on. Both tracers take turns in one process on one thread; medians of process time
+are compared. The last printed line is JSON: `ratio` is LDSim's time over DKT's, of episodes as LDSim has them;
+`ratio_observed` the same where it reads every answer.
 """
 
 from __future__ import annotations

@@ -18,9 +18,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,7 +32,7 @@ from lpr_lightning.cache import atomic_write, fingerprint
 from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError, SettingError
 from lpr_lightning.functional.open_loop import Steps, follow_logs
-from lpr_lightning.functional.simulation import read_histories
+from lpr_lightning.functional.simulation import prefix_lengths, read_histories
 from lpr_lightning.metrics import AnswerMetrics
 from lpr_lightning.metrics.log_figures import Figures
 from lpr_lightning.metrics.simulation_figures import SimulationFigures
@@ -43,8 +45,8 @@ from lpr_lightning.types import Exercise, InteractionBatch, Interactions, State
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 METHODS = ("simple_kt", "calibrated_dkt")
 """Configurations of methods whose tracers have none in configs/tracer."""
-FORMAT, ROWS = 1, 256
-"""Of what is kept; learners followed at once."""
+FORMAT, ROWS, TRUTH = 1, 256, "truth"
+"""Of what is kept; learners followed at once; the row of the truth."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Row:
     key: str
     model: Steps
     encode: Callable[[InteractionBatch], State]
+    mastery: Callable[[State], Tensor]
 
 
 def say(text: str) -> None:
@@ -90,16 +93,19 @@ def rows_of(fits: FitFolder, options: argparse.Namespace) -> list[Row]:
         fitted = replace(fits, words=[*fits.words, *words]).fit(name.replace(" ", "_"), path)
         if not isinstance(fitted.tracer, Tracer):
             raise SettingError("tracer", type(fitted.tracer).__name__, "a module with the calls of a tracer")
-        found.append(Row(name, fitted.key, fitted.tracer, fitted.tracer.encode))
+        found.append(Row(name, fitted.key, fitted.tracer, fitted.tracer.encode, fitted.tracer.mastery))
     truth = data.truth
     if isinstance(truth, WorldLearners):
-        key = fingerprint("truth", data.fingerprint)
-        found.append(
-            Row("truth", key, truth, lambda history: read_histories(truth, truth.begin(history.learner), history))
-        )
+        key = fingerprint(TRUTH, data.fingerprint)
+        found.append(Row(TRUTH, key, truth, partial(from_the_start, truth), truth.mastery))
     for name, rival in simple_rivals(data.num_concepts, data.num_items, data.interactions("train")).items():
-        found.append(Row(name, fingerprint(name, data.fingerprint), rival, rival.encode))
+        found.append(Row(name, fingerprint(name, data.fingerprint), rival, rival.encode, rival.mastery))
     return found
+
+
+def from_the_start(truth: WorldLearners, history: InteractionBatch) -> State:
+    """Return the true state after histories."""
+    return read_histories(truth, truth.begin(history.learner), history)
 
 
 def next_answers(row: Row, log: Interactions) -> Figures:
@@ -130,6 +136,24 @@ def kept(out: Path, name: str, key: str, compute: Callable[[], Figures]) -> Figu
     return found
 
 
+def mastery_figures(row: Row, truth: WorldLearners, log: Interactions) -> Figures:
+    """Return how estimated mastery goes with the true one after half of each log, over learners and concepts.
+
+    `mastery_correlation` and `mastery_error`, the mean absolute difference; `mastery_correlation_within` is the mean
+    over learners of the correlation over concepts.
+    """
+    batch = log.batch(torch.arange(log.num_learners))
+    history = batch.first(prefix_lengths(batch.lengths, 0.5))
+    true = truth.mastery(read_histories(truth, truth.begin(history.learner), history))
+    own = row.mastery(row.encode(history))
+    within = torch.stack([torch.corrcoef(pair)[0, 1] for pair in torch.stack([own, true], 1)])
+    return {
+        "mastery_correlation": float(torch.corrcoef(torch.stack([own.flatten(), true.flatten()]))[0, 1]),
+        "mastery_correlation_within": float(within.nanmean()),
+        "mastery_error": float((own - true).abs().mean()),
+    }
+
+
 def figures_of(
     rows: Sequence[Row], data: LearnerDataModule, measured: SimulationFigures, out: Path
 ) -> dict[str, Figures]:
@@ -143,6 +167,9 @@ def figures_of(
             return next_answers(row, log) | measured.compute(row.model, row.encode, log, rate)
 
         found[row.name] = kept(out, row.name, key, compute)
+        if isinstance(truth := data.truth, WorldLearners) and row.name != TRUTH:
+            of_truth = partial(mastery_figures, row, truth, log)
+            found[row.name] |= kept(out, f"mastery {row.name}", fingerprint(key, "mastery"), of_truth)
     return found
 
 
@@ -168,6 +195,8 @@ def at_half(found: Mapping[str, Figures], measured: SimulationFigures, ratio: fl
     """Return all figures of every row at one ratio, likelier and drawn answers fed."""
     head = ["row", "accuracy", "ECE", *(f"AUC, step {step}" for step in measured.steps), "score error", "score bias"]
     head += ["AUC, drawn fed", "score error, drawn", "told apart, drawn", "AUC, read as real"]
+    known = any("mastery_error" in one for one in found.values())
+    head += ["mastery correlation", "within learners", "mastery error"] if known else []
     rows = []
     for name, one in found.items():
         hard, drawn, read = (
@@ -184,7 +213,10 @@ def at_half(found: Mapping[str, Figures], measured: SimulationFigures, ratio: fl
             *(hard.get(f"auc_step_{step}", float("nan")) for step in measured.steps),
         ]
         cells += [hard["score_error"], hard["score_bias"], drawn["auc"], drawn["score_error"], drawn["told_apart"]]
-        rows.append([name, *(f"{value:.3f}" for value in [*cells, read["auc"]])])
+        cells += [read["auc"]]
+        names = ("mastery_correlation", "mastery_correlation_within", "mastery_error")
+        cells += [one.get(name, float("nan")) for name in names] if known else []
+        rows.append([name, *("" if math.isnan(value) else f"{value:.3f}" for value in cells)])
     return markdown(head, rows)
 
 

@@ -222,7 +222,7 @@ class LDSim(GrowthTracer):
         with self.net.read.tables_once():
             losses = self.all_losses(batch, draws, joint)
         loss = self.total(losses, len(batch), self.batch_weight(batch))
-        # a weight without a gradient is no step for the optimizer, with one of 0 it is: the same on 1 process and several
+        # one process must step as several do, in which weights that no term reaches have a gradient of 0, not none
         return loss + 0.0 * sum(one.sum() for one in self.net.parameters() if one.requires_grad)
 
     def all_losses(self, batch: InteractionBatch, draws: Draws, joint: bool = True) -> dict[str, Tensor]:
