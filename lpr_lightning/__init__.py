@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.dqn import DQN as DQN
     from lpr_lightning.models.ensemble import Ensemble as Ensemble
     from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
+    from lpr_lightning.models.ldsim import LDSim as LDSim
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
     from lpr_lightning.models.neural_growth import NeuralGrowth as NeuralGrowth
     from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
@@ -197,6 +198,7 @@ _MODULES = {
     "DQN": "models.dqn",
     "Ensemble": "models.ensemble",
     "IBGRPOPolicy": "models.ib_grpo",
+    "LDSim": "models.ldsim",
     "MultiTaskLSTM": "models.multitask_lstm",
     "NeuralGrowth": "models.neural_growth",
     "PerformanceFactors": "models.performance_factors",

@@ -71,7 +71,8 @@ class InteractionBatch(TensorData):
     """Answer histories side by side, padded on the right.
 
     `concept` [B, T, C] int64 (-1 where unused), `item` [B, T] int64, `correct` [B, T] float32 in [0, 1],
-    `mask` [B, T] bool (True on real answers), `learner` [B] int64.
+    `mask` [B, T] bool (True on real answers), `learner` [B] int64. `start` [B] int64: answers of the learner's log
+    before the first one here, where that is known.
     """
 
     concept: Tensor
@@ -79,6 +80,7 @@ class InteractionBatch(TensorData):
     correct: Tensor
     mask: Tensor
     learner: Tensor
+    start: Tensor | None = None
 
     def __len__(self) -> int:
         return self.learner.shape[0]

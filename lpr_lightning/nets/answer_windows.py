@@ -16,7 +16,7 @@ class AnswerWindows:
     """The K answers that follow each of S moments of B learners, W = B * S windows.
 
     `start` [B, S] int64: answers given before the window; `concept` [W, K, C] int64, -1 where unused and after the
-    log's end; `correct` [W, K]; `live` [W, K] bool, True on real answers.
+    log's end; `correct` [W, K]; `live` [W, K] bool, True on real answers; `item` [W, K] int64, -1 where unused.
 
     >>> from lpr_lightning.types import Interactions
     >>> batch = Interactions.from_lists([[(0, 1), (2, 0), (0, 1)]]).batch(torch.tensor([0]))
@@ -28,6 +28,7 @@ class AnswerWindows:
     concept: Tensor
     correct: Tensor
     live: Tensor
+    item: Tensor
 
     @classmethod
     def of(cls, batch: InteractionBatch, start: Tensor, length: int) -> AnswerWindows:
@@ -37,7 +38,8 @@ class AnswerWindows:
         row = torch.arange(len(batch), device=start.device)[:, None, None]
         at = row, place.clamp_max(batch.mask.shape[1] - 1)
         concept, correct = batch.concept[at].masked_fill(~live[..., None], PAD), batch.correct[at] * live
-        return cls(start, concept.flatten(0, 1), correct.flatten(0, 1), live.flatten(0, 1))
+        item = batch.item[at].masked_fill(~live, PAD)
+        return cls(start, concept.flatten(0, 1), correct.flatten(0, 1), live.flatten(0, 1), item.flatten(0, 1))
 
 
 def random_starts(batch: InteractionBatch, count: int, draws: Draws) -> Tensor:

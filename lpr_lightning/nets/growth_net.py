@@ -118,4 +118,6 @@ def mean_of_known(value: Tensor, concept: Tensor) -> Tensor:
     tensor([1.5000, 3.0000])
     """
     known = (concept >= 0).to(value)
+    if concept.shape[-1] == 1:
+        return (value * known).squeeze(-1)
     return (value * known).sum(-1) / known.sum(-1).clamp_min(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,55 +27,48 @@ START: dict[str, float | list[float]] = {
 """Where the few numbers that all concepts share start, before softplus."""
 
 
-class NeuralGrowthNet(GrowthNet):
-    """Logits of all concepts by an LSTM over (concept, answer) pairs, and growth by practice on top of them.
+class LevelReader(Protocol):
+    """What reads answers into levels: a recurrent net under an output of one logit a concept; a module."""
 
-    The logit of an answer on concept c is the evidence theta_c plus what practice since then has brought:
+    dropout: float
 
-        theta_c = head(h)_c + 4 w_1 R_c / (n_c + 2) + 4 w_2 R / (t + 5) + 4 w_3 log(1 + n_c)
-        growth_c = softplus(g + d_c) a(theta_c) (1 + n_c)^(-0.3 softplus(nu)) log(1 + m_c)
+    def head(self, hidden: Tensor, /) -> Tensor:
+        """Return the logits [..., N] of all concepts after hidden states [..., H]."""
+        ...
 
-    with a(z) = 2 sigmoid(s0 + s1 z - softplus(s2) z^2) (`functional.learning_gain`). h is the state of the LSTM after t
-    answers, n_c of them on c, R and R_c are sums of their residuals (`ResidualEvidence`): the long memory that an LSTM
-    learns badly from few logs. m_c is practice whose answers were not read: every step multiplies it by
-    exp(-softplus(phi)), a step on c then adds as far as the prerequisites of c hold (`PrerequisiteGate`).
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state before any answer: hidden states [B, layers, H] first, and another part."""
+        ...
 
-    `observe` reads an answer: the evidence moves, practice only fades. `practise` moves m. An answer on several
-    concepts is one input, practice of each, and predicted by the mean of their logits. Items are ignored.
+    def encode(self, history: InteractionBatch) -> State:
+        """Return the state after whole histories."""
+        ...
 
-    State: h and c of the LSTM [B, layers, H] each; theta [B, N]; R and t [B, 2]; R_c, n_c and m_c [B, 3, N].
+    def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
+        """Return the state after one answer each."""
+        ...
+
+
+class GrowthOnLevels(GrowthNet):
+    """Levels that something reads from the answers, evidence of residuals, and growth by practice on top of them.
+
+    See `NeuralGrowthNet` for the equation and the state.
 
     Args:
         num_concepts: N.
-        embedding_size: width of the embedding of a (concept, answer).
-        hidden_size: H.
-        num_layers: LSTM layers.
-        dropout: on the output of each layer while training, in [0, 1).
-
-    >>> net = NeuralGrowthNet(3, embedding_size=4, hidden_size=5)
-    >>> state, asked = net.initial_state(1), Exercise.of_concepts(torch.tensor([1]))
-    >>> net.practise(state, asked, torch.ones(1))[4].tolist()
-    [[[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]
-    >>> net.observe(state, asked, torch.ones(1))[4].tolist()
-    [[[0.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]]
+        read: reads the answers, a module.
     """
 
-    def __init__(
-        self, num_concepts: int, embedding_size: int, hidden_size: int, num_layers: int = 1, dropout: float = 0.0
-    ) -> None:
+    read: LevelReader
+
+    def __init__(self, num_concepts: int, read: LevelReader) -> None:
         super().__init__()
         self.num_concepts = num_concepts
-        self.read = DKTNet(num_concepts, embedding_size, hidden_size, num_layers, dropout)
+        self.read = read
         self.evidence = ResidualEvidence(num_concepts)
         self.concept_growth = nn.Parameter(torch.zeros(num_concepts))
         self.dynamics = nn.ParameterDict({name: torch.tensor(value) for name, value in START.items()})
         self.gate = PrerequisiteGate(num_concepts)
-
-    @torch.no_grad()
-    def start_from(self, rate: Tensor) -> None:
-        """Take the base rates; a learner without history is predicted by them."""
-        self.evidence.rate.copy_(rate)
-        self.read.head.bias.copy_(rate.logit())
 
     def penalty(self) -> Tensor:
         """Return the sum of squared d_c."""
@@ -101,7 +96,8 @@ class NeuralGrowthNet(GrowthNet):
         *_, total, answers = state
         index = concept.clamp_min(0)[:, None].expand(-1, 2, -1)
         own, practice = answers[:, :2].scatter_add(2, index, added), answers[:, 2:] * self._left(concept)[..., None]
-        return keep_rows(state, self._state(read, total + overall, torch.cat([own, practice], 1)), overall[:, 1] > 0)
+        after, changed = self._state(read, total + overall, torch.cat([own, practice], 1)), overall[:, 1] > 0
+        return after if bool(changed.all()) else keep_rows(state, after, changed)
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after a step of an episode: practice alone, whatever the answer was."""
@@ -126,35 +122,27 @@ class NeuralGrowthNet(GrowthNet):
         theta, (_, count, practice) = state[2], state[4].unbind(1)
         return (theta + self._gain(self.concept_growth, theta, count) * practice.log1p()).sigmoid()
 
-    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
-        """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
-        logit, place = self.read.next_logits(batch)
-        return logit + self._said(batch)[place], place
+    def beside(self, concept: Tensor) -> Tensor:
+        """Return the concepts [..., X] whose levels an answer on concepts [...] is predicted by too; here none."""
+        return concept.new_empty(*concept.shape, 0)
 
-    def training_logits(self, batch: InteractionBatch, windows: AnswerWindows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the logits [R] of all real next answers, their places, and the logits [W, K] of windows."""
-        hidden, rows = self.read.hidden_before(batch)
-        logit = self.read.logits_of(hidden, rows.pack(batch.concept[:, 1:])) + self._said(batch)[rows.place]
-        after = F.pad(rows.unpack(hidden), (0, 0, 1, 0)).flatten(0, 1)
-        first = torch.arange(len(batch), device=after.device)[:, None] * batch.mask.shape[1]
-        start = after.index_select(0, (first + windows.start).flatten())
-        head = self.read.head(F.dropout(start, self.read.dropout, self.training))
-        concept = known_concepts(batch)
-        added, overall = self.evidence.added(concept, batch.correct)
-        answers = after_first(concept, added, windows.start, self.num_concepts).flatten(0, 1)
-        index = windows.start[..., None].expand(-1, -1, 2)
-        theta = head + self.evidence(answers, (overall.cumsum(1) - overall).gather(1, index).flatten(0, 1))
-        return logit, rows.place, self.window_logits(theta, answers[:, 1], windows)
+    def window_answer(self, windows: AnswerWindows, step: int, level: Tensor, context: Tensor) -> Tensor:
+        """Return the logits [W] of a window's answers at a step, from the levels [W, C, 1 + X] of concepts and of those
+        beside them; here the mean level."""
+        return mean_of_known(level[..., 0], windows.concept[:, step])
 
-    def window_logits(self, theta: Tensor, count: Tensor, windows: AnswerWindows) -> Tensor:
+    def window_logits(self, theta: Tensor, count: Tensor, windows: AnswerWindows, context: Tensor) -> Tensor:
         """Return the logits [W, K] of the answers in windows, from evidence and counts [W, N] at their start.
+
+        `context` [W, …] goes to `window_answer`.
 
         The evidence stays that of the start. What a window's own answers say about the learner is added by hand: with
         residuals r = y - (the prediction without this), 4 v_1 sum(r on c) / (number on c + 2) + 4 v_2 sum(r) / (k + 5)
         over the k answers before; else growth by practice would have to explain it. In an episode it is 0.
         """
-        needed = self.gate.of(windows.concept)
-        read = torch.cat([windows.concept[..., None], needed], 3)  # a concept, then its prerequisites
+        needed, beside = self.gate.of(windows.concept), self.beside(windows.concept)
+        read = torch.cat([windows.concept[..., None], beside, needed], 3)  # a concept, those beside, its prerequisites
+        wide = 1 + beside.shape[3]
         index = read.clamp_min(0).flatten(1)
         level = theta.gather(1, index)
         gain = self._gain(self._own_growth(index), level, count.gather(1, index)).view(read.shape)
@@ -164,7 +152,7 @@ class NeuralGrowthNet(GrowthNet):
         for step, (concept, live) in enumerate(zip(windows.concept.unbind(1), windows.live.unbind(1), strict=True)):
             now = practice.gather(1, index.view(read.shape)[:, step].flatten(1)).view(read[:, step].shape)
             now = level[:, step] + gain[:, step] * now.log1p()
-            logit = mean_of_known(now[..., 0], concept)
+            logit = self.window_answer(windows, step, now[..., :wide], context)
             at = concept.clamp_min(0)[:, None].expand(-1, 2, -1)
             own, times = answers.gather(2, at).unbind(1)
             said = weight[0] * mean_of_known(own / (times + CONCEPT), concept) + weight[1] * total / (step + OVERALL)
@@ -172,7 +160,7 @@ class NeuralGrowthNet(GrowthNet):
             known, residual = (concept >= 0).to(theta), (windows.correct[:, step] - logit.detach().sigmoid()) * live
             answers = answers.scatter_add(2, at, torch.stack([known * residual[:, None], known], 1))
             total = total + residual
-            practice = self._practised(practice, concept, self.gate(now[..., 1:], needed[:, step]))
+            practice = self._practised(practice, concept, self.gate(now[..., wide:], needed[:, step]))
         return torch.stack(logits, 1)
 
     def _said(self, batch: InteractionBatch) -> Tensor:
@@ -210,3 +198,70 @@ class NeuralGrowthNet(GrowthNet):
     def _practised(self, practice: Tensor, concept: Tensor, held: Tensor) -> Tensor:
         """Return practice [B, N] after a step on concepts [B, C] whose prerequisites hold as far as `held` [B, C]."""
         return (practice * self._left(concept)).scatter_add(1, concept.clamp_min(0), held * (concept >= 0))
+
+
+class NeuralGrowthNet(GrowthOnLevels):
+    """Logits of all concepts by an LSTM over (concept, answer) pairs, and growth by practice on top of them.
+
+    The logit of an answer on concept c is the evidence theta_c plus what practice since then has brought:
+
+        theta_c = head(h)_c + 4 w_1 R_c / (n_c + 2) + 4 w_2 R / (t + 5) + 4 w_3 log(1 + n_c)
+        growth_c = softplus(g + d_c) a(theta_c) (1 + n_c)^(-0.3 softplus(nu)) log(1 + m_c)
+
+    with a(z) = 2 sigmoid(s0 + s1 z - softplus(s2) z^2) (`functional.learning_gain`). h is the state of the LSTM after t
+    answers, n_c of them on c, R and R_c are sums of their residuals (`ResidualEvidence`): the long memory that an LSTM
+    learns badly from few logs. m_c is practice whose answers were not read: every step multiplies it by
+    exp(-softplus(phi)), a step on c then adds as far as the prerequisites of c hold (`PrerequisiteGate`).
+
+    `observe` reads an answer: the evidence moves, practice only fades. `practise` moves m. An answer on several
+    concepts is one input, practice of each, and predicted by the mean of their logits. Items are ignored.
+
+    State: h and c of the LSTM [B, layers, H] each; theta [B, N]; R and t [B, 2]; R_c, n_c and m_c [B, 3, N].
+
+    Args:
+        num_concepts: N.
+        embedding_size: width of the embedding of a (concept, answer).
+        hidden_size: H.
+        num_layers: LSTM layers.
+        dropout: on the output of each layer while training, in [0, 1).
+
+    >>> net = NeuralGrowthNet(3, embedding_size=4, hidden_size=5)
+    >>> state, asked = net.initial_state(1), Exercise.of_concepts(torch.tensor([1]))
+    >>> net.practise(state, asked, torch.ones(1))[4].tolist()
+    [[[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]
+    >>> net.observe(state, asked, torch.ones(1))[4].tolist()
+    [[[0.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]]
+    """
+
+    read: DKTNet
+
+    def __init__(
+        self, num_concepts: int, embedding_size: int, hidden_size: int, num_layers: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__(num_concepts, DKTNet(num_concepts, embedding_size, hidden_size, num_layers, dropout))
+
+    @torch.no_grad()
+    def start_from(self, rate: Tensor) -> None:
+        """Take the base rates; a learner without history is predicted by them."""
+        self.evidence.rate.copy_(rate)
+        self.read.head.bias.copy_(rate.logit())
+
+    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+        """Return the logits [R] of all real next answers, and their places in the flattened answers 1 … T - 1."""
+        logit, place = self.read.next_logits(batch)
+        return logit + self._said(batch)[place], place
+
+    def training_logits(self, batch: InteractionBatch, windows: AnswerWindows) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits [R] of all real next answers, their places, and the logits [W, K] of windows."""
+        hidden, rows = self.read.hidden_before(batch)
+        logit = self.read.logits_of(hidden, rows.pack(batch.concept[:, 1:])) + self._said(batch)[rows.place]
+        after = F.pad(rows.unpack(hidden), (0, 0, 1, 0)).flatten(0, 1)
+        first = torch.arange(len(batch), device=after.device)[:, None] * batch.mask.shape[1]
+        start = after.index_select(0, (first + windows.start).flatten())
+        head = self.read.head(F.dropout(start, self.read.dropout, self.training))
+        concept = known_concepts(batch)
+        added, overall = self.evidence.added(concept, batch.correct)
+        answers = after_first(concept, added, windows.start, self.num_concepts).flatten(0, 1)
+        index = windows.start[..., None].expand(-1, -1, 2)
+        theta = head + self.evidence(answers, (overall.cumsum(1) - overall).gather(1, index).flatten(0, 1))
+        return logit, rows.place, self.window_logits(theta, answers[:, 1], windows, theta)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,4 +72,5 @@ class Windows:
 
     def batch(self, index: Tensor) -> InteractionBatch:
         """Return the windows at `index` [B], padded on the right."""
-        return self.log.batch(self.learner[index], self.start[index], self.stop[index])
+        start = self.start[index]
+        return replace(self.log.batch(self.learner[index], start, self.stop[index]), start=start)

@@ -157,6 +157,16 @@ SMALLER = [
             "--model.clone_learning_rate=1e-4",  # as for grpo
             "--model.learning_rate=1e-4",
         ],
+        "ldsim",
+        small=[
+            "--model.embedding_size=8",
+            "--model.hidden_size=8",
+            "--model.head_size=8",
+            "--model.window_length=4",
+            "--model.moments=2",
+            "--model.warm_up_epochs=1",
+        ],
+        copies=("teacher.",),
     ),
     Case(
         "multitask_lstm",
