@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
     from lpr_lightning.models.neural_growth import NeuralGrowth as NeuralGrowth
     from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
+    from lpr_lightning.models.recommender import Recommender as Recommender
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
     from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
     from lpr_lightning.policies import AllActions as AllActions
@@ -70,10 +71,12 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.policies import ChainValue as ChainValue
     from lpr_lightning.policies import ClosureActions as ClosureActions
     from lpr_lightning.policies import DKTRec as DKTRec
+    from lpr_lightning.policies import ExactGreedy as ExactGreedy
     from lpr_lightning.policies import ExamValue as ExamValue
     from lpr_lightning.policies import FixedPaths as FixedPaths
     from lpr_lightning.policies import GeneticSearch as GeneticSearch
     from lpr_lightning.policies import GreedySearch as GreedySearch
+    from lpr_lightning.policies import HistoricalAnswers as HistoricalAnswers
     from lpr_lightning.policies import NearestTarget as NearestTarget
     from lpr_lightning.policies import Oracle as Oracle
     from lpr_lightning.policies import Planned as Planned
@@ -94,6 +97,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.simulators.transfer_world import TransferWorld as TransferWorld
     from lpr_lightning.simulators.true_learners import GrowthWorld as GrowthWorld
     from lpr_lightning.simulators.true_learners import TrueLearners as TrueLearners
+    from lpr_lightning.tasks.exercise_requests import ExerciseRequests as ExerciseRequests
     from lpr_lightning.tasks.goals_ahead import GoalsAhead as GoalsAhead
     from lpr_lightning.tasks.next_answers import NextAnswers as NextAnswers
     from lpr_lightning.tasks.next_paths import NextPaths as NextPaths
@@ -157,6 +161,7 @@ _MODULES = {
     "MultiTaskLSTM": "models.multitask_lstm",
     "NeuralGrowth": "models.neural_growth",
     "PerformanceFactors": "models.performance_factors",
+    "Recommender": "models.recommender",
     "SimpleKT": "models.simple_kt",
     "StateSpaceGrowth": "models.state_space",
     "AllActions": "policies",
@@ -165,10 +170,12 @@ _MODULES = {
     "ChainValue": "policies",
     "ClosureActions": "policies",
     "DKTRec": "policies",
+    "ExactGreedy": "policies",
     "ExamValue": "policies",
     "FixedPaths": "policies",
     "GeneticSearch": "policies",
     "GreedySearch": "policies",
+    "HistoricalAnswers": "policies",
     "NearestTarget": "policies",
     "Oracle": "policies",
     "Planned": "policies",
@@ -189,6 +196,7 @@ _MODULES = {
     "TransferWorld": "simulators.transfer_world",
     "GrowthWorld": "simulators.true_learners",
     "TrueLearners": "simulators.true_learners",
+    "ExerciseRequests": "tasks.exercise_requests",
     "GoalsAhead": "tasks.goals_ahead",
     "NextAnswers": "tasks.next_answers",
     "NextPaths": "tasks.next_paths",
