@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.bases import Staged as Staged
     from lpr_lightning.bases import TracerModule as TracerModule
     from lpr_lightning.bases.learned_prerequisites import LearnedPrerequisites as LearnedPrerequisites
+    from lpr_lightning.bases.off_policy import ReplaySettings as ReplaySettings
     from lpr_lightning.callbacks import AnswerWriter as AnswerWriter
     from lpr_lightning.callbacks import CompareBaselines as CompareBaselines
     from lpr_lightning.callbacks import DifficultyTrace as DifficultyTrace
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.datamodules.synthetic import SyntheticLearners as SyntheticLearners
     from lpr_lightning.datamodules.xes3g5m import XES3G5M as XES3G5M
     from lpr_lightning.draws import Draws as Draws
+    from lpr_lightning.functional.schedules import LinearSchedule as LinearSchedule
     from lpr_lightning.goals import AllConcepts as AllConcepts
     from lpr_lightning.goals import HardExam as HardExam
     from lpr_lightning.goals import PractisedConcept as PractisedConcept
@@ -55,16 +57,30 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.goals import Targets as Targets
     from lpr_lightning.goals import UpcomingConcept as UpcomingConcept
     from lpr_lightning.goals import WeakestConcept as WeakestConcept
+    from lpr_lightning.models.actor_critic import ActorCritic as ActorCritic
+    from lpr_lightning.models.c51 import C51 as C51
     from lpr_lightning.models.calibrated_dkt import CalibratedDKT as CalibratedDKT
+    from lpr_lightning.models.discrete_sac import DiscreteSAC as DiscreteSAC
     from lpr_lightning.models.dkt import DKT as DKT
+    from lpr_lightning.models.dqn import DQN as DQN
     from lpr_lightning.models.ensemble import Ensemble as Ensemble
     from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
     from lpr_lightning.models.neural_growth import NeuralGrowth as NeuralGrowth
     from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
     from lpr_lightning.models.recommender import Recommender as Recommender
+    from lpr_lightning.models.ppo import PPO as PPO
+    from lpr_lightning.models.rainbow import Rainbow as Rainbow
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
     from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
+    from lpr_lightning.models.trpo import TRPO as TRPO
+    from lpr_lightning.nets.action_nets import ConceptNetwork as ConceptNetwork
+    from lpr_lightning.nets.action_nets import PlainNetwork as PlainNetwork
+    from lpr_lightning.nets.encoders import Privileged as Privileged
+    from lpr_lightning.nets.encoders import Session as Session
+    from lpr_lightning.nets.encoders import TracerState as TracerState
+    from lpr_lightning.objectives.step_rewards import AttainableGain as AttainableGain
+    from lpr_lightning.objectives.step_rewards import MeanGain as MeanGain
     from lpr_lightning.policies import AllActions as AllActions
     from lpr_lightning.policies import BeamSearch as BeamSearch
     from lpr_lightning.policies import ChainSearch as ChainSearch
@@ -115,6 +131,7 @@ _MODULES = {
     "Staged": "bases",
     "TracerModule": "bases",
     "LearnedPrerequisites": "bases.learned_prerequisites",
+    "ReplaySettings": "bases.off_policy",
     "AnswerWriter": "callbacks",
     "CompareBaselines": "callbacks",
     "DifficultyTrace": "callbacks",
@@ -147,6 +164,7 @@ _MODULES = {
     "SyntheticLearners": "datamodules.synthetic",
     "XES3G5M": "datamodules.xes3g5m",
     "Draws": "draws",
+    "LinearSchedule": "functional.schedules",
     "AllConcepts": "goals",
     "HardExam": "goals",
     "PractisedConcept": "goals",
@@ -154,16 +172,30 @@ _MODULES = {
     "Targets": "goals",
     "UpcomingConcept": "goals",
     "WeakestConcept": "goals",
+    "ActorCritic": "models.actor_critic",
+    "C51": "models.c51",
     "CalibratedDKT": "models.calibrated_dkt",
+    "DiscreteSAC": "models.discrete_sac",
     "DKT": "models.dkt",
+    "DQN": "models.dqn",
     "Ensemble": "models.ensemble",
     "IBGRPOPolicy": "models.ib_grpo",
     "MultiTaskLSTM": "models.multitask_lstm",
     "NeuralGrowth": "models.neural_growth",
     "PerformanceFactors": "models.performance_factors",
     "Recommender": "models.recommender",
+    "PPO": "models.ppo",
+    "Rainbow": "models.rainbow",
     "SimpleKT": "models.simple_kt",
     "StateSpaceGrowth": "models.state_space",
+    "TRPO": "models.trpo",
+    "ConceptNetwork": "nets.action_nets",
+    "PlainNetwork": "nets.action_nets",
+    "Privileged": "nets.encoders",
+    "Session": "nets.encoders",
+    "TracerState": "nets.encoders",
+    "AttainableGain": "objectives.step_rewards",
+    "MeanGain": "objectives.step_rewards",
     "AllActions": "policies",
     "BeamSearch": "policies",
     "ChainSearch": "policies",

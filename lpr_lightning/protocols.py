@@ -145,10 +145,14 @@ class Environment(NamedTuple):
 
 
 class Act(NamedTuple):
-    """What a policy does: an action for each row [B] int64 (-1 ends the path), and its log-probability if sampled."""
+    """What a policy does: an action for each row [B] int64 (-1 ends the path), its log-probability if sampled.
+
+    `vector` [B, D]: the point in the questions' space that the action is the nearest one to, of policies that have one.
+    """
 
     action: Tensor
     log_prob: Tensor | None = None
+    vector: Tensor | None = None
 
 
 @runtime_checkable
@@ -291,6 +295,15 @@ class Connected(Protocol):
 
     def connect(self, data: LearnerData) -> None:
         """Take what is needed: as soon as a model is built, before examples are made, before policies are compared."""
+        ...
+
+
+@runtime_checkable
+class HasInitialState(Protocol):
+    """A tracer, or a simulator over one, that knows the state of learners without history."""
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state of learners without history."""
         ...
 
 

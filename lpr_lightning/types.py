@@ -312,6 +312,11 @@ class Rollout(TensorData):
     that is chosen anew at each step, all of them. `wanted_length` [B] int64. `stopped` [B] bool: the episode ended
     early, every target being mastered. Rows of one request stand side by side, `group_size` at a time. `log_prob`
     [B, L]: of a policy that samples, else None.
+
+    An episode that was kept for learning from it also has `passed` [B, L], what each step brought in exam score;
+    `states`, the policy's own states before each step and after the last, tensors [B, L + 1, ...]; `goals`
+    [B, L + 1, N] bool, the concepts that counted then; and `vector` [B, L, D] of a policy that acts in the questions'
+    space. `join` leaves these out.
     """
 
     session: InteractionBatch
@@ -328,6 +333,10 @@ class Rollout(TensorData):
     stopped: Tensor
     group_size: int = 1
     log_prob: Tensor | None = None
+    passed: Tensor | None = None
+    states: State | None = None
+    goals: Tensor | None = None
+    vector: Tensor | None = None
 
     def __len__(self) -> int:
         return self.action.shape[0]
@@ -336,6 +345,7 @@ class Rollout(TensorData):
     def join(cls, parts: Sequence[Self]) -> Self:
         """Return the rows of several rollouts one after another, the shorter ones padded."""
         longest = max(part.action.shape[1] for part in parts)
+        parts = [replace(part, passed=None, states=None, goals=None, vector=None) for part in parts]
         return super().join([part._longer(longest - part.action.shape[1]) for part in parts])
 
     def _longer(self, steps: int) -> Self:

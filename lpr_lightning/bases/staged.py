@@ -202,7 +202,8 @@ class Staged(PlainLoading, LightningModule):
 
     def count_step(self) -> None:
         """Count one batch in `trainer.global_step`, however many gradient steps it took (Lightning issue 17958)."""
-        optimizer = self._optimizer()
+        optimizers = self.optimizers()
+        optimizer = optimizers[0] if isinstance(optimizers, list) else self._optimizer()
         optimizer._on_before_step()
         optimizer._on_after_step()
 

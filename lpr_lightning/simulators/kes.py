@@ -79,6 +79,10 @@ class KESSimulator(HyperparametersMixin, nn.Module):
         """What may be recommended (a property, since protocols overlook submodules from Python 3.12 on)."""
         return self.action_set
 
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state of learners without history."""
+        return self.tracer.initial_state(batch_size)
+
     def start(self, request: PathRequest) -> State:
         """Return the learners' states after their histories.
 

@@ -132,6 +132,7 @@ def rollout(
     sample: bool = False,
     model: Simulator | None = None,
     report_mastery: bool = True,
+    keep: bool = False,
 ) -> Rollout:
     """Let each learner of `request` (B) be taught `group_size` (K) times by a policy, and return what happened.
 
@@ -155,6 +156,7 @@ def rollout(
         report_mastery: read the mastery of all concepts before and after. If False, `mastery_before` and
             `mastery_after` are [B, 0], and the scores are those of the episodes' first and last standing, which is
             the same; a goal that is chosen anew at each step is marked by the mastery of all concepts in any case.
+        keep: keep what learning from an episode needs: `Rollout.states`, `goals`, `passed` and `vector`.
     """
     environment = Environment(simulator if model is None else model, goal)
     limit = request.length if horizon is None else (request.length > 0) * horizon
@@ -168,6 +170,8 @@ def rollout(
     draws = None if draws is None else draws.fork(group_size)
     steps: list[Step] = []
     log_probs: list[Tensor] = []
+    vectors: list[Tensor] = []
+    states, goals = [own], [episode.concept]
     while not bool(episode.ended.all()):
         now = None if draws is None else draws.at(len(steps))
         act = policy.act(environment, own, episode.concept, now.at(ACTIONS) if now is not None and sample else None)
@@ -179,6 +183,11 @@ def rollout(
         steps.append(step)
         if act.log_prob is not None:
             log_probs.append(act.log_prob.masked_fill(step.action == PAD, 0.0))
+        if keep:
+            states.append(own)
+            goals.append(episode.concept)
+            if act.vector is not None:
+                vectors.append(act.vector)
     mastery_after, score_after = mastery_before, episode.score
     if reads_mastery:
         mastery_after = simulator.mastery(episode.state)
@@ -200,6 +209,10 @@ def rollout(
         stopped=episode.stopped,
         group_size=group_size,
         log_prob=torch.stack(log_probs, 1) if log_probs else None,
+        passed=_stacked([step.passed for step in steps], episode.score) if keep else None,
+        states=tuple(torch.stack(parts, 1) for parts in zip(*states, strict=True)) if keep else None,
+        goals=torch.stack([_marked(torch.zeros_like(episode.targets), one) for one in goals], 1) if keep else None,
+        vector=torch.stack(vectors, 1) if vectors else None,
     )
 
 

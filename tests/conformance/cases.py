@@ -73,7 +73,27 @@ FURTHER = (
 )
 """One further task of short paths."""
 
+STEPS = [
+    "--data.task.length=3",
+    "--data.task.min_distinct=3",
+    "--data.task.min_targets=1",
+    "--data.task.train_cuts=1",
+    "--model.net.hidden_size=8",
+    "--model.net.rounds=1",
+    "--trainer.callbacks=[{class_path: TrueEffect}, {class_path: PathWriter}]",
+]
+"""Flags that make agents small that choose step by step."""
+
+REPLAYED = [*STEPS, "--model.replay.batch_size=16", "--model.replay.updates=2", "--model.replay.warm_up=1"]
+"""And those that learn from a replay; it fills up before a watched run is half over."""
+
 SMALLER = [
+    Case("actor_critic", small=[*STEPS, "--model.group_size=2"]),
+    Case(
+        "c51",
+        small=[*REPLAYED, "--model.atoms=5", "--model.target_every=2"],
+        copies=("target.",),
+    ),
     Case(
         "calibrated_dkt",
         small=[
@@ -85,6 +105,8 @@ SMALLER = [
         copies=("calibration.frozen.",),
         watched=max(WATCHED, 192),
     ),
+    Case("discrete_sac", small=REPLAYED, copies=("targets.",)),
+    Case("dqn", small=[*REPLAYED, "--model.target_every=2"], copies=("target.",)),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
     Case(
         "grpo",
@@ -114,7 +136,14 @@ SMALLER = [
         ],
     ),
     Case("neural_growth", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
+    Case("ppo", small=[*STEPS, "--model.group_size=2", "--model.passes=2"]),
     Case("performance_factors", small=["--model.iterations=1"]),
+    Case(
+        "rainbow",
+        small=[*REPLAYED, "--model.atoms=5", "--model.target_every=2"],
+        copies=("target.",),
+    ),
+    Case("trpo", small=[*STEPS, "--model.group_size=2", "--model.critic_steps=1", "--model.gradient_steps=3"]),
     Case("simple_kt", small=["--model.width=8", "--model.num_heads=2", "--model.num_layers=1"]),
     Case("state_space", small=["--model.iterations=1", "--model.factors=2"]),
 ]
