@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.actor_critic import ActorCritic as ActorCritic
     from lpr_lightning.models.c51 import C51 as C51
     from lpr_lightning.models.calibrated_dkt import CalibratedDKT as CalibratedDKT
+    from lpr_lightning.models.ddpg import DDPG as DDPG
     from lpr_lightning.models.discrete_sac import DiscreteSAC as DiscreteSAC
     from lpr_lightning.models.dkt import DKT as DKT
     from lpr_lightning.models.dqn import DQN as DQN
@@ -71,14 +72,22 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.recommender import Recommender as Recommender
     from lpr_lightning.models.ppo import PPO as PPO
     from lpr_lightning.models.rainbow import Rainbow as Rainbow
+    from lpr_lightning.models.sac import SAC as SAC
+    from lpr_lightning.models.sac_mve import SACwithMVE as SACwithMVE
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
     from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
+    from lpr_lightning.models.td3 import TD3 as TD3
     from lpr_lightning.models.trpo import TRPO as TRPO
     from lpr_lightning.nets.action_nets import ConceptNetwork as ConceptNetwork
     from lpr_lightning.nets.action_nets import PlainNetwork as PlainNetwork
+    from lpr_lightning.nets.chain_credit import ChainCredit as ChainCredit
     from lpr_lightning.nets.encoders import Privileged as Privileged
     from lpr_lightning.nets.encoders import Session as Session
     from lpr_lightning.nets.encoders import TracerState as TracerState
+    from lpr_lightning.nets.sphere_actors import ConceptActor as ConceptActor
+    from lpr_lightning.nets.sphere_actors import PlainActor as PlainActor
+    from lpr_lightning.nets.vector_critics import ModelValue as ModelValue
+    from lpr_lightning.nets.vector_critics import PlainValue as PlainValue
     from lpr_lightning.objectives.step_rewards import AttainableGain as AttainableGain
     from lpr_lightning.objectives.step_rewards import MeanGain as MeanGain
     from lpr_lightning.policies import AllActions as AllActions
@@ -175,6 +184,7 @@ _MODULES = {
     "ActorCritic": "models.actor_critic",
     "C51": "models.c51",
     "CalibratedDKT": "models.calibrated_dkt",
+    "DDPG": "models.ddpg",
     "DiscreteSAC": "models.discrete_sac",
     "DKT": "models.dkt",
     "DQN": "models.dqn",
@@ -186,14 +196,22 @@ _MODULES = {
     "Recommender": "models.recommender",
     "PPO": "models.ppo",
     "Rainbow": "models.rainbow",
+    "SAC": "models.sac",
+    "SACwithMVE": "models.sac_mve",
     "SimpleKT": "models.simple_kt",
     "StateSpaceGrowth": "models.state_space",
+    "TD3": "models.td3",
     "TRPO": "models.trpo",
     "ConceptNetwork": "nets.action_nets",
     "PlainNetwork": "nets.action_nets",
+    "ChainCredit": "nets.chain_credit",
     "Privileged": "nets.encoders",
     "Session": "nets.encoders",
     "TracerState": "nets.encoders",
+    "ConceptActor": "nets.sphere_actors",
+    "PlainActor": "nets.sphere_actors",
+    "ModelValue": "nets.vector_critics",
+    "PlainValue": "nets.vector_critics",
     "AttainableGain": "objectives.step_rewards",
     "MeanGain": "objectives.step_rewards",
     "AllActions": "policies",

@@ -61,6 +61,34 @@ class Actions(Protocol):
 
 
 @runtime_checkable
+class VectorActions(Actions, Protocol):
+    """Actions that have vectors, so that a point in their space stands for the nearest one."""
+
+    @property
+    def unit(self) -> Tensor:
+        """The vectors at length 1, [A, D]."""
+        ...
+
+    @property
+    def length(self) -> Tensor:
+        """The mean length of the vectors."""
+        ...
+
+    def nearest(self, vector: Tensor, k: int = 1, allowed: Tensor | None = None) -> Tensor:
+        """Return the actions of the largest cosine with vectors [..., D], [..., k]; `allowed` [..., A] bool."""
+        ...
+
+
+@runtime_checkable
+class HasVectors(Protocol):
+    """A tracer that knows exercises by vectors, and can be asked any vector in their place."""
+
+    def vectors(self, asked: Exercise) -> Tensor:
+        """Return the vectors of exercises, [..., D]."""
+        ...
+
+
+@runtime_checkable
 class Learner(Protocol):
     """Anything whose mastery can be read: a simulator or a tracer."""
 

@@ -21,7 +21,7 @@ from lpr_lightning.nets.question_calibration import QuestionCalibration
 from lpr_lightning.nets.question_net import QuestionNet, Trace
 from lpr_lightning.nets.question_table import QuestionTable
 from lpr_lightning.protocols import LearnerData
-from lpr_lightning.types import InteractionBatch, TensorData
+from lpr_lightning.types import Exercise, InteractionBatch, TensorData
 from lpr_lightning.vector_files import load_clusters, load_vectors
 
 PAPER_QUESTIONS = 20
@@ -201,6 +201,10 @@ class CalibratedDKT(TracerModule):
         self._connect()
         if not self.calibrating:
             rank_zero_warn("this tracer was not calibrated: its training had no epoch for it")
+
+    def vectors(self, asked: Exercise) -> Tensor:
+        """Return the vectors of exercises, [..., D]."""
+        return self.net.table.vectors(asked)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW; each stage sets the learning rate of the parts that it trains, and 0 for the others."""

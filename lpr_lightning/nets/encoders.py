@@ -143,6 +143,10 @@ class TracerState(Encoder):
         parts = torch.split(vector[:, : sum(sizes)], sizes, 1)
         return tuple(part.view(len(vector), *shape) for part, shape in zip(parts, self.shapes, strict=True))
 
+    def seen_of(self, simulator: Simulator, state: State) -> Tensor:
+        """Return the vectors [B, size], channels first, of states that a model has made of others."""
+        return self._shown(self._vector(simulator, state))
+
     def _vector(self, simulator: Simulator, state: State) -> Tensor:
         if [part.shape[1:] for part in state] != self.shapes:
             allowed = "a tracer whose state has the same size after any history"

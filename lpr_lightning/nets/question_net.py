@@ -66,6 +66,8 @@ class QuestionNet(TracerNet):
     (torch.Size([1]), torch.Size([1, 2]), torch.Size([1, 3]))
     """
 
+    reads_vectors = True
+
     def __init__(self, table: QuestionTable, hidden_size: int, head_size: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_concepts, self.hidden_size = table.num_concepts, hidden_size
@@ -96,6 +98,11 @@ class QuestionNet(TracerNet):
             "queries": [self.table.shift],
         }
         return {name: [one for one in weights if one is not None] for name, weights in found.items()}
+
+    def asked_weights(self) -> list[nn.Parameter]:
+        """Return the weights of LSTM, head and queries: the questions' vectors stay where actions point to."""
+        parts = self.parts()
+        return [*parts["memory"], *parts["head"], *parts["queries"]]
 
     def initial_state(self, batch_size: int) -> State:
         """Return zero states."""

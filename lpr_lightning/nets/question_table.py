@@ -281,6 +281,9 @@ class Tabulated:
     def find(self, asked: Exercise) -> tuple[Tensor, Tensor]:
         """Return rows [V, U] of the function's values, and which of them belongs to each exercise, like `asked`."""
         if asked.vector is not None:
+            if asked.vector.dim() == 3 and not asked.vector.stride(1):  # one vector for all candidates of a row
+                rows = self.function(asked.vector[:, 0])
+                return rows, torch.arange(len(rows), device=rows.device)[:, None].expand(asked.shape)
             rows = self.function(asked.vector.flatten(0, -2))
             return rows, torch.arange(len(rows), device=rows.device).view(asked.shape)
         if not (torch.is_grad_enabled() and any(one.requires_grad for one in self._sources())):

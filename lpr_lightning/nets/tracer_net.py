@@ -13,6 +13,8 @@ class TracerNet(nn.Module, ABC):
     """A network with the calls of `protocols.Tracer`, and the logits that it is trained by; see there for shapes."""
 
     num_concepts: int
+    reads_vectors = False
+    """Whether an exercise may be asked by its vector, with gradients to it."""
 
     @abstractmethod
     def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
@@ -29,6 +31,10 @@ class TracerNet(nn.Module, ABC):
     @abstractmethod
     def observe(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after one answer each; B * A rows where `asked` is [B, A]."""
+
+    def asked_weights(self) -> list[nn.Parameter]:
+        """Return the weights that a model-based critic trains in its copy: here all of them."""
+        return list(self.parameters())
 
     def practise(self, state: State, asked: Exercise, correct: Tensor) -> State:
         """Return the state after a step of an episode: here that of an answer."""
