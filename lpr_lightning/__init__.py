@@ -69,9 +69,9 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
     from lpr_lightning.models.neural_growth import NeuralGrowth as NeuralGrowth
     from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
-    from lpr_lightning.models.recommender import Recommender as Recommender
     from lpr_lightning.models.ppo import PPO as PPO
     from lpr_lightning.models.rainbow import Rainbow as Rainbow
+    from lpr_lightning.models.recommender import Recommender as Recommender
     from lpr_lightning.models.sac import SAC as SAC
     from lpr_lightning.models.sac_mve import SACwithMVE as SACwithMVE
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
