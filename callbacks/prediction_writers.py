@@ -36,6 +36,16 @@ class HasItemNames(Protocol):
         ...
 
 
+@runtime_checkable
+class HasItemTexts(Protocol):
+    """A datamodule whose questions have a wording."""
+
+    @property
+    def item_texts(self) -> Sequence[str]:
+        """The wording of each item; empty where there is none."""
+        ...
+
+
 class PredictionWriter(BatchEnds, ABC):
     """Writes one or several rows for each learner who asked to a CSV file in the run's folder.
 
@@ -113,9 +123,10 @@ class PathWriter(PredictionWriter):
 
     `predict_step` returns a dict with `"request"` (`types.PathRequest`) and `"rollout"` (`types.Rollout`). Columns:
     learner, step (from 1), concept (its number; several of one question are joined by `;`), name, item (the question's
-    raw name, where questions are recommended), predicted_success (just before the step), expected_gain (in mean mastery
-    of the goal's concepts) and serves (`target`, `prerequisite of` the targets that build on it by the prerequisites of
-    the data, or empty). A learner whose path is empty gets one row with step 0 and nothing in the columns
+    raw name, where questions are recommended), question (its wording, where the data have one), predicted_success
+    (just before the step), expected_gain (in mean mastery of the goal's concepts) and serves (`target`, `prerequisite
+    of` the targets that build on it by the prerequisites of the data, or empty). A learner whose path is empty gets one
+    row with step 0 and nothing in the columns
     behind it, so that everyone who asked is in the file. Of a group of paths the first is written. See
     `PredictionWriter` for the learners' names and several processes.
 
@@ -126,8 +137,8 @@ class PathWriter(PredictionWriter):
         SettingError: `name` is empty or has a folder in it, or (when a batch ends) the module predicts something else.
     """
 
-    columns = ("learner", "step", "concept", "name", "item", "predicted_success", "expected_gain", "serves")
-    optional = ("item",)
+    columns = ("learner", "step", "concept", "name", "item", "question", "predicted_success", "expected_gain", "serves")
+    optional = ("item", "question")
 
     def __init__(self, name: str = "predictions.csv") -> None:
         super().__init__(name)
@@ -139,9 +150,10 @@ class PathWriter(PredictionWriter):
             raise SettingError("predict_step", [str(name) for name in parts], 'a dict with a Rollout "rollout"')
         data = datamodule_of(trainer)
         items = data.item_names if isinstance(data, HasItemNames) else []
+        texts = data.item_texts if isinstance(data, HasItemTexts) else []
         edges = data.prerequisites if isinstance(data, LearnerData) else None
         behind = None if edges is None else ancestors(direct_prerequisites(edges, rollout.targets.shape[1]))
-        return path_rows(rollout, concept_names(trainer), items, behind)
+        return path_rows(rollout, concept_names(trainer), items, behind, texts)
 
 
 def _learner_names(data: object) -> Sequence[str]:
@@ -153,11 +165,15 @@ def _learner_names(data: object) -> Sequence[str]:
 
 
 def path_rows(
-    rollout: Rollout, names: Sequence[str], items: Sequence[str], behind: Tensor | None = None
+    rollout: Rollout,
+    names: Sequence[str],
+    items: Sequence[str],
+    behind: Tensor | None = None,
+    texts: Sequence[str] = (),
 ) -> list[list[Row]]:
     """Return the steps of the first path of each group; one of step 0 where it is empty.
 
-    `behind` [N, N] bool says which concepts (columns) each concept (row) builds on.
+    `behind` [N, N] bool says which concepts (columns) each concept (row) builds on; `texts` are the questions' wording.
     """
     tables = []
     for at in range(0, len(rollout), rollout.group_size):
@@ -175,6 +191,8 @@ def path_rows(
             }
             if item >= 0:
                 row["item"] = items[item] if item < len(items) else item
+                if item < len(texts):
+                    row["question"] = " ".join(texts[item].split())
             rows.append(row)
         tables.append(rows or [{"step": 0}])
     return tables

@@ -66,7 +66,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         predict_answers: CSV, like `predict_histories`, of the answers that they gave since their path began. Their
             requests are then continued: the history is `predict_histories` followed by these answers, and the wanted
             length is what is left of the path, its length less the number of these answers, at least 0. Every learner
-            in it needs a row in `predict_goals`.
+            in it needs a row in `predict_goals` or, without that file, in `predict_histories`.
         predict_length: wanted length of a path where `predict_goals` says none.
         further_tasks: more tasks by name. Their training and validation requests join those of `task`, so that one
             policy serves all; their test requests are tested apart, as `test/<name>/…`. All must make requests.
@@ -106,8 +106,9 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         super().__init__()
         for name, value in (("batch_size", batch_size), ("min_answers", min_answers), ("max_learners", max_learners)):
             checked_or_none(name, value, 1)
-        if predict_answers is not None and predict_goals is None:
-            raise SettingError("predict_answers", predict_answers, "none without predict_goals", "Give both")
+        if predict_answers is not None and predict_goals is None and predict_histories is None:
+            advice = "Give predict_goals or predict_histories with it"
+            raise SettingError("predict_answers", predict_answers, "none without requests", advice)
         self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold)
         chosen: Task = built(task, Task) or NextAnswers()
         self.task = chosen

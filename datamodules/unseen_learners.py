@@ -96,7 +96,7 @@ class UnseenLearners:
         Raises:
             MissingFileError: a file is not there.
             DataError: a concept or a question to be asked is unknown, a cell holds something else than it should, or a
-                learner of `answers` is not in `goals`.
+                learner of `answers` is not in `goals` (without which: not in `histories`).
             SettingError: neither `goals` nor `histories` is given.
         """
         checked("predict_length", default_length, 1)
@@ -109,10 +109,10 @@ class UnseenLearners:
             raise SettingError("predict_goals", None, "a CSV file, or one in predict_histories")
         if given is not None:
             requests = replace(requests, log=_log(given, requests.learners, vocabulary, items))
-        if goals is None or answers is None:
+        if answers is None:
             return requests
         since = _log_columns(answers, "predict_answers")
-        _check_learners(since, requests.learners, goals)
+        _check_learners(since, requests.learners, goals or histories or "")
         return requests.continued(_log(since, requests.learners, vocabulary, items))
 
     @classmethod

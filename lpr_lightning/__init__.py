@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.ppo import PPO as PPO
     from lpr_lightning.models.question_contrastive import QuestionContrastive as QuestionContrastive
     from lpr_lightning.models.rainbow import Rainbow as Rainbow
+    from lpr_lightning.models.recommender import Recommender as Recommender
     from lpr_lightning.models.sac import SAC as SAC
     from lpr_lightning.models.sac_mve import SACwithMVE as SACwithMVE
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
@@ -102,10 +103,12 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.policies import ChainValue as ChainValue
     from lpr_lightning.policies import ClosureActions as ClosureActions
     from lpr_lightning.policies import DKTRec as DKTRec
+    from lpr_lightning.policies import ExactGreedy as ExactGreedy
     from lpr_lightning.policies import ExamValue as ExamValue
     from lpr_lightning.policies import FixedPaths as FixedPaths
     from lpr_lightning.policies import GeneticSearch as GeneticSearch
     from lpr_lightning.policies import GreedySearch as GreedySearch
+    from lpr_lightning.policies import HistoricalAnswers as HistoricalAnswers
     from lpr_lightning.policies import NearestTarget as NearestTarget
     from lpr_lightning.policies import Oracle as Oracle
     from lpr_lightning.policies import Planned as Planned
@@ -127,6 +130,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.simulators.true_learners import GrowthWorld as GrowthWorld
     from lpr_lightning.simulators.true_learners import TrueLearners as TrueLearners
     from lpr_lightning.tasks.concept_clusters import ConceptClusters as ConceptClusters
+    from lpr_lightning.tasks.exercise_requests import ExerciseRequests as ExerciseRequests
     from lpr_lightning.tasks.goals_ahead import GoalsAhead as GoalsAhead
     from lpr_lightning.tasks.next_answers import NextAnswers as NextAnswers
     from lpr_lightning.tasks.next_paths import NextPaths as NextPaths
@@ -202,6 +206,7 @@ _MODULES = {
     "MultiTaskLSTM": "models.multitask_lstm",
     "NeuralGrowth": "models.neural_growth",
     "PerformanceFactors": "models.performance_factors",
+    "Recommender": "models.recommender",
     "PPO": "models.ppo",
     "Rainbow": "models.rainbow",
     "SAC": "models.sac",
@@ -231,10 +236,12 @@ _MODULES = {
     "ChainValue": "policies",
     "ClosureActions": "policies",
     "DKTRec": "policies",
+    "ExactGreedy": "policies",
     "ExamValue": "policies",
     "FixedPaths": "policies",
     "GeneticSearch": "policies",
     "GreedySearch": "policies",
+    "HistoricalAnswers": "policies",
     "NearestTarget": "policies",
     "Oracle": "policies",
     "Planned": "policies",
@@ -256,6 +263,7 @@ _MODULES = {
     "GrowthWorld": "simulators.true_learners",
     "TrueLearners": "simulators.true_learners",
     "ConceptClusters": "tasks.concept_clusters",
+    "ExerciseRequests": "tasks.exercise_requests",
     "GoalsAhead": "tasks.goals_ahead",
     "NextAnswers": "tasks.next_answers",
     "NextPaths": "tasks.next_paths",

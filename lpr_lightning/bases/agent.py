@@ -20,6 +20,7 @@ from lpr_lightning.metrics import FrontFigures, RolloutMetrics
 from lpr_lightning.objectives import Objective, Objectives
 from lpr_lightning.protocols import Act, Environment, LearnerData, Simulator
 from lpr_lightning.simulators.actions import ActionSet
+from lpr_lightning.simulators.expected_answers import expected_answers
 from lpr_lightning.simulators.rollout import request_draws, rollout
 from lpr_lightning.types import PathRequest, Rollout, State, TensorData
 
@@ -134,7 +135,19 @@ class Agent(Staged):
         if isinstance(self.goal, Targets) and not bool(request.targets.any(1).all()):
             allowed = "a CSV file with targets for every learner"
             raise SettingError("predict_goals", "requests without targets", allowed, "paths are planned towards them")
-        return {"request": request, "rollout": self.teach(request)}
+        return {"request": request, "rollout": self.foresee(request)}
+
+    def foresee(self, request: PathRequest) -> Rollout:
+        """Return what is recommended, and what the simulator expects: answers that it would draw are expected ones."""
+        learners = expected_answers(self.simulator)
+        if learners is self.simulator:
+            return self.teach(request)
+        return rollout(
+            *(learners, self.goal, request, self),
+            horizon=self.horizon,
+            early_stop=self.early_stop,
+            model=self.simulator,
+        )
 
     def evaluate(self, request: PathRequest, figures: AgentFigures) -> dict[str, TensorData]:
         """Teach the learners of a batch and count how it went."""

@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling: of a mean over rows, and of the AUC over learners."""
+"""Confidence intervals by resampling: of a mean over rows, of the AUC and of a ratio over learners."""
 
 from __future__ import annotations
 
@@ -75,6 +75,41 @@ def grouped_auc(
         return of_all, of_all, of_all
     low, high = _percentile_interval(found, level).tolist()
     return of_all, low, high
+
+
+def grouped_ratio(
+    numerator: Tensor, denominator: Tensor, group: Tensor, resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return sum(numerator) / sum(denominator) and the percentile interval of a bootstrap that draws whole groups.
+
+    With a denominator of ones it is the mean of rows of which those of one learner depend on one another. 0 where the
+    denominator is; NaN without rows.
+
+    Args:
+        numerator: [R].
+        denominator: at least 0, [R].
+        group: number of the learner, [R] int64.
+        resamples: number of resamples; with 0 the interval is the ratio itself.
+        seed: of a generator of its own.
+        level: share of the resampled figures inside the interval.
+
+    >>> one = torch.tensor([1.0, 2.0, 3.0])
+    >>> grouped_ratio(one, 2 * one, torch.tensor([0, 0, 1]), resamples=9)
+    (0.5, 0.5, 0.5)
+    """
+    if not len(group):
+        return math.nan, math.nan, math.nan
+    member = torch.unique(group, return_inverse=True)[1].cpu()
+    learners = int(member.max()) + 1
+    sums = torch.stack([torch.bincount(member, part.double().cpu(), learners) for part in (numerator, denominator)], 1)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(learners, (resamples, learners), generator=generator)
+    totals = torch.cat([sums.sum(0, keepdim=True), sums[drawn].sum(1)])
+    ratio = torch.where(totals[:, 1] > 0, totals[:, 0] / totals[:, 1], 0.0)
+    if not resamples:
+        return (float(ratio[0]),) * 3
+    low, high = _percentile_interval(ratio[1:], level).tolist()
+    return float(ratio[0]), low, high
 
 
 def _weighted_auc(tie: Tensor, right: Tensor, weight: Tensor, ties: int) -> float:

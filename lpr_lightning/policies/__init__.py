@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from lpr_lightning.policies.beam import BeamSearch, ChainSearch, GreedySearch, Oracle
 from lpr_lightning.policies.candidates import AllActions, Candidates, ClosureActions, TargetActions
+from lpr_lightning.policies.exact_greedy import ExactGreedy
 from lpr_lightning.policies.genetic import GeneticSearch
 from lpr_lightning.policies.graph import PrerequisiteGraph
+from lpr_lightning.policies.historical import HistoricalAnswers
 from lpr_lightning.policies.plain import DKTRec, NearestTarget, RandomPaths, RandomTargets
 from lpr_lightning.policies.planned import FixedPaths, Planned, Replan, follow_paths
 from lpr_lightning.policies.search import FoundPaths, Search
@@ -20,11 +22,13 @@ __all__ = [
     "ChainValue",
     "ClosureActions",
     "DKTRec",
+    "ExactGreedy",
     "ExamValue",
     "FixedPaths",
     "FoundPaths",
     "GeneticSearch",
     "GreedySearch",
+    "HistoricalAnswers",
     "NearestTarget",
     "Oracle",
     "Planned",

@@ -28,13 +28,14 @@ _DATA = "--data."
 class Fitted:
     """A tracer after its fit: a name, the key of all that it depends on, and the processor seconds that it took.
 
-    `seconds` are those of the last command, where a fit was stopped and went on.
+    `seconds` are those of the last command, where a fit was stopped and went on; `checkpoint` is the file.
     """
 
     name: str
     key: str
     tracer: nn.Module
     seconds: float
+    checkpoint: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,31 @@ class FitFolder:
             LPRError: the fit left no checkpoint.
         """
         key = fingerprint(config.read_text(encoding="utf-8"), self.data.fingerprint, list(self.words), self.seed)
+        layers: list[Settings] = [read_config(str(config), short_names()), {"data": self.description}]
+        return self._fitted(name, key, merged(layers))
+
+    def fit_settings(self, name: str, settings: Settings, keys: Sequence[str] = ()) -> Fitted:
+        """Return the module of settings, whose own data give task and batch size; `keys` are what else it depends on.
+
+        Files that settings name, such as a tracer's checkpoint, are known by their keys.
+        """
+        known = settings.get("model"), settings.get("trainer"), settings.get("data")
+        text = yaml.safe_dump(list(known)).replace(str(self.folder), "")
+        key = fingerprint(text, self.data.fingerprint, list(self.words), self.seed, list(keys))
+        return self._fitted(name, key, merged([settings, {"data": self.description}]))
+
+    def _fitted(self, name: str, key: str, settings: Settings) -> Fitted:
         folder = self.folder / f"{name}_{key}"
         if not (folder / "fit.json").is_file():
-            self._run(name, config, folder)
+            self._run(name, settings, folder)
         record = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
-        tracer = load_module(folder / record["checkpoint"]).eval().requires_grad_(False)
-        return Fitted(name, key, tracer, float(record["seconds"]))
+        checkpoint = folder / record["checkpoint"]
+        tracer = load_module(checkpoint).eval().requires_grad_(False)
+        return Fitted(name, key, tracer, float(record["seconds"]), checkpoint)
 
-    def _run(self, name: str, config: Path, folder: Path) -> None:
+    def _run(self, name: str, settings: Settings, folder: Path) -> None:
         whole, begun = folder / f"{name}.yaml", time.process_time()
-        layers: list[Settings] = [read_config(str(config), short_names()), {"data": self.description}]
-        write(whole, yaml.safe_dump(merged(layers)))
+        write(whole, yaml.safe_dump(settings))
         words = ["fit", f"--config={whole}", f"--seed_everything={self.seed}", "--test_after_fit=false"]
         resumed = ["--ckpt_path=last"] if any(folder.rglob("last*.ckpt")) else []
         main([*words, f"--trainer.default_root_dir={folder}", *self.words, *resumed])

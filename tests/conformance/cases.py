@@ -157,6 +157,8 @@ SMALLER = [
             "--model.clone_learning_rate=1e-4",  # as for grpo
             "--model.learning_rate=1e-4",
         ],
+    ),
+    Case(
         "ldsim",
         small=[
             "--model.embedding_size=8",
