@@ -8,7 +8,7 @@ import re
 from lpr_lightning.errors import SettingError
 
 HIDDEN = "[key]"
-_LOOKS_LIKE_ONE = re.compile(r"\b(?:sk|pk|key|api)[-_][\w*.…-]{6,}|(?<=[Bb]earer )\S+")
+_LOOKS_LIKE_ONE = re.compile(r"\b[sp]k[-_][\w*.…-]{4,}|(?<=[Bb]earer )\S+")
 
 
 def read_key(variable: str | None) -> str | None:

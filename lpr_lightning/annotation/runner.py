@@ -37,6 +37,7 @@ def run_all(
     workers: int = 8,
     stop: threading.Event | None = None,
     report: Callable[[Outcome[Result]], None] | None = None,
+    outcome: Outcome[Result] | None = None,
 ) -> Outcome[Result]:
     """Do the work for each item, several at once.
 
@@ -49,12 +50,13 @@ def run_all(
         workers: how many at once.
         stop: ends the run when it is set.
         report: called in this thread after each item, and every half second.
+        outcome: filled as the work goes on, so that what is done is known after an error too; a new one if not given.
 
     Raises:
         SettingError: less than one worker.
     """
     stop = stop or threading.Event()
-    outcome: Outcome[Result] = Outcome()
+    outcome = Outcome() if outcome is None else outcome
     failure: BaseException | None = None
     waiting = iter(range(len(items)))
     under_way: dict[Future[Result], int] = {}
