@@ -11,6 +11,7 @@ from pathlib import Path
 import lpr_lightning
 
 PACKAGES = (
+    "annotation",
     "bases",
     "callbacks",
     "datamodules",
@@ -29,9 +30,10 @@ _PARTS = {
     "HuggingFace": "nets.backbones.hugging_face",
     "TextPrompt": "nets.backbones.prompts",
     "Demonstrations": "policies.demonstrations",
+    "LocalModel": "annotation.local_model",
     "SmallQwen2": "nets.path_decoder",
 }
-"""Parts of `IBGRPOPolicy` that configurations name and packages do not offer."""
+"""Parts that configurations name and packages do not offer."""
 
 
 @cache
