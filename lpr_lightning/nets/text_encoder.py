@@ -157,7 +157,7 @@ class PretrainedEncoder(Encoder):
         return copied
 
     def _adapted(self, network: PreTrainedModel, rank: int) -> PreTrainedModel:
-        """Return the network with adapters, which alone are trained, beside the embeddings of the new tokens."""
+        """Return the network with adapters, which alone are trained; the rows of new tokens stay as drawn."""
         from peft import LoraConfig, get_peft_model
 
         modules = None if self.lora_modules is None else list(self.lora_modules)

@@ -13,7 +13,6 @@ from lpr_lightning.datamodules.assist09 import ASSIST09
 from lpr_lightning.datamodules.dbe_kt22 import DBEKT22
 from lpr_lightning.datamodules.interactions_csv import InteractionsCSV
 from lpr_lightning.datamodules.junyi import Junyi
-from lpr_lightning.datamodules.question_file import QuestionFile
 from lpr_lightning.datamodules.xes3g5m import XES3G5M
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.tasks.next_paths import NextPaths
@@ -24,7 +23,6 @@ from lpr_lightning.tasks.random_requests import RandomRequests
 FOLDER = Path(__file__).parents[2] / "configs" / "data"
 OWN = ("csv", "kdd_cup", "datashop", "three_lines", "ednet_kt1")
 OVERLAYS = {"assist09": ASSIST09, "junyi": Junyi, "xes3g5m": XES3G5M, "dbe_kt22": DBEKT22}
-OVERLAYS |= {"question_file": QuestionFile}
 OVERLAYS |= dict.fromkeys(OWN, InteractionsCSV)
 
 
