@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -27,6 +28,7 @@ from lpr_lightning.callbacks import ResultsTable, StageProgressBar
 from lpr_lightning.cli import closest, first_fits, names, registry, resume, runs
 from lpr_lightning.cli.parsing import CONFIGS, TRACER, CommandLine, Parser, Settings, tracer_paths
 from lpr_lightning.cli.settings import RUN, RunSettings
+from lpr_lightning.cli.written import SavedConfig, quiet_writers, unwritable
 from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError, SettingError
 
@@ -38,17 +40,20 @@ def run(arguments: list[str]) -> PathCLI:
         if not threads.isdigit() or int(threads) < 1:
             raise SettingError("LPR_NUM_THREADS", threads, "a number of threads above 0")
         torch.set_num_threads(int(threads))
-    with registry.allowed(line.packages), names.understood(), _decisions_forgotten(), _fewer_remarks():
+    with registry.allowed(line.packages), names.understood(), _decisions_forgotten(), _fewer_remarks(), quiet_writers():
         settings = RunSettings(line, names.short_names())
         try:
             return PathCLI(settings)
         except BaseException as error:
+            folder = Path(settings.decisions.folder) if settings.decisions.folder else None
             settings.forget_folder()
             if isinstance(error, SIGTERMException):
                 raise LPRError("stopped by SIGTERM; the same command with --ckpt_path last goes on") from error
             if isinstance(error, ModuleNotFoundError):
                 missing = str(error).rstrip(".")
                 raise LPRError(f"a package is missing: {missing}. Install it, or leave out what needs it.") from error
+            if isinstance(error, OSError) and (refused := unwritable(error, folder)):
+                raise refused from error
             raise
 
 
@@ -121,7 +126,7 @@ class PathCLI(LightningCLI):
             },
             trainer_defaults={"use_distributed_sampler": False},
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SavedConfig,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=settings.arguments,
@@ -137,6 +142,12 @@ class PathCLI(LightningCLI):
             "--save_every_minutes", type=float | None, default=15.0, help="Save last.ckpt after so many minutes too."
         )
         parser.add_argument("--allow_untrained", action="store_true", help="Go on with random weights.")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Give options to the subcommand of this run alone: those of the others would take as long again, each."""
+        if subcommand != self.settings.subcommand:
+            return self.init_parser(**kwargs)
+        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; where a checkpoint is given, say what differs from it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
@@ -155,3 +156,10 @@ class TinyData(LightningDataModule, LearnerData):
         return DataLoader(TensorDataset(rows), batch_size=self.batch_size)
 
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = _loader
+
+
+class ReadsNothing(Callback):
+    """Reads a file that is not there."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        Path("nowhere.csv").read_text(encoding="utf-8")
