@@ -13,7 +13,10 @@ from checks import CHECKS, Check
 from runs import Runs
 
 
-@pytest.fixture(scope="session", params=METHODS, ids=lambda case: case.name)
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(case, id=case.name, marks=pytest.mark.xdist_group(case.name)) for case in METHODS],
+)
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """The runs of one method; tests are put in order by method, so that they share them."""
     case: Case = request.param
