@@ -279,7 +279,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
 
     def batches(self, split: Split, shuffle: bool = False) -> IndexedBatches:
         """Return a loader over the examples of one split, each rank its share."""
-        return IndexedBatches(self.examples(split), self.batch_size, shuffle, self.seed)
+        return IndexedBatches(self.examples(split), self.batch_size, shuffle, self.seed, pin=self._pins())
 
     def train_dataloader(self) -> IndexedBatches:
         """Return shuffled batches of the training learners."""
@@ -295,12 +295,18 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
 
     def predict_dataloader(self) -> IndexedBatches:
         """Return batches of the unseen learners' requests, in the order of `predict_goals`."""
-        return IndexedBatches(self._need_unseen().asking(lambda: self.item_concepts), self.batch_size, bucket=False)
+        return IndexedBatches(
+            self._need_unseen().asking(lambda: self.item_concepts), self.batch_size, bucket=False, pin=self._pins()
+        )
 
     @property
     def predict_learners(self) -> list[str]:
         """Names of the unseen learners, by `PathRequest.row`."""
         return self._need_unseen().learners
+
+    def _pins(self) -> bool:
+        """Return whether the run is on a CUDA device, so that batches wait for it in pinned memory."""
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _need_unseen(self) -> UnseenLearners:
         if self._unseen is None:
