@@ -308,7 +308,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
 
     def batches(self, split: Split, shuffle: bool = False) -> IndexedBatches:
         """Return a loader over the examples of one split, each rank its share."""
-        return IndexedBatches(self.examples(split), self.batch_size, shuffle, self.seed)
+        return IndexedBatches(self.examples(split), self.batch_size, shuffle, self.seed, pin=self._pins())
 
     def train_dataloader(self) -> IndexedBatches:
         """Return shuffled batches of the training learners."""
@@ -328,11 +328,19 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         if self._unseen is None and isinstance(self.task, QuestionTexts):
             return IndexedBatches(self.task.every(self), self.batch_size)
         return IndexedBatches(self._need_unseen().asking(lambda: self.item_concepts), self.batch_size, bucket=False)
+        """Return batches of the unseen learners' requests, in the order of `predict_goals`."""
+        return IndexedBatches(
+            self._need_unseen().asking(lambda: self.item_concepts), self.batch_size, bucket=False, pin=self._pins()
+        )
 
     @property
     def predict_learners(self) -> list[str]:
         """Names of the unseen learners, by `PathRequest.row`."""
         return self._need_unseen().learners
+
+    def _pins(self) -> bool:
+        """Return whether the run is on a CUDA device, so that batches wait for it in pinned memory."""
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _need_unseen(self) -> UnseenLearners:
         if self._unseen is None:

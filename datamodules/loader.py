@@ -32,6 +32,14 @@ class IndexedBatches:
     tells it to; without it, and with other examples or another seed, going on within an epoch is an error. Run the
     Trainer with `use_distributed_sampler=False`.
 
+    Args:
+        examples: what is batched.
+        batch_size: examples in a batch.
+        shuffle: whether each epoch has an order of its own.
+        seed: of the orders.
+        bucket: put examples of like length together.
+        pin: put batches into pinned memory, for a run on an accelerator.
+
     >>> class Lengths:
     ...     sizes = torch.tensor([3, 1, 2])
     ...     def batch(self, index: Tensor) -> Tensor:
@@ -47,6 +55,7 @@ class IndexedBatches:
         shuffle: bool = False,
         seed: int = 0,
         bucket: bool = True,
+        pin: bool = False,
     ) -> None:
         checked("batch_size", batch_size, 1)
         self.examples = examples
@@ -54,6 +63,7 @@ class IndexedBatches:
         self.shuffle = shuffle
         self.seed = seed
         self.bucket = bucket
+        self.pin = pin
         self.epoch = 0
         self._reached = _Place()
         self._resumed: _Place | None = None
@@ -105,7 +115,8 @@ class IndexedBatches:
         whole, examples = self._whole(), len(self.examples.sizes)
         for number, index in enumerate(self._plan(cuts)[before:], before + 1):
             self._reached = _Place(self.epoch, [*cuts, (whole, number)], examples, self.seed)
-            yield self.examples.batch(index)
+            batch = self.examples.batch(index)
+            yield batch.pin_memory() if self.pin else batch
 
     def index_batches(self) -> list[Tensor]:
         """Return this rank's batches of the present epoch as positions among the examples."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lpr_lightning.cache import atomic_write, fingerprint
+from lpr_lightning.cache import alone, atomic_write, fingerprint
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.errors import DataError
 from lpr_lightning.types import Interactions
@@ -76,11 +76,17 @@ class StoredTable:
     def _found(self, load: Callable[[Path], Found | None]) -> Found:
         found = load(self.path)
         if found is None:
-            table = self.read()
-            if not len(table.log):
-                raise DataError(self.name, f"no answer is left of the rows that were read: {table.counts}")
-            _save_table(table, self.path)
-            found = load(self.path)
+            with alone(self.path):  # of all processes of a run one reads, the others wait for what it stores
+                found = load(self.path)
+                return self._read_and(load) if found is None else found
+        return found
+
+    def _read_and(self, load: Callable[[Path], Found | None]) -> Found:
+        table = self.read()
+        if not len(table.log):
+            raise DataError(self.name, f"no answer is left of the rows that were read: {table.counts}")
+        _save_table(table, self.path)
+        found = load(self.path)
         if found is None:
             raise DataError(self.path, "what was just written cannot be read back; is the disk full?")
         return found

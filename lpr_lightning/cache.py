@@ -16,6 +16,7 @@ from lpr_lightning.errors import LPRError, UnwritableFileError
 
 STAGED = ".staged-"
 """What the names of temporary files begin with."""
+LOCK = ".lock-"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -84,6 +85,49 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process after another into the block, of all those that call this for the same `path`.
+
+    Others wait; a killed process lets the next one in. No file stays behind.
+
+    Raises:
+        UnwritableFileError: the disk is full, or the folder cannot be written to.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with alone(folder / "a.txt"):
+    ...     len(list(folder.iterdir()))
+    1
+    >>> list(folder.iterdir())
+    []
+    """
+    lock = path.with_name(f"{LOCK}{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _locked(lock)
+    except OSError as error:
+        raise UnwritableFileError(path, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(lock: Path) -> int:
+    """Wait for the lock on a file; return a handle that holds it. A file that the one before removed is made anew."""
+    while True:
+        handle = os.open(lock, os.O_CREAT | os.O_WRONLY, 0o666)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), lock.stat()):
+                return handle
         os.close(handle)
 
 

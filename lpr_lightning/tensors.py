@@ -63,8 +63,12 @@ class TensorData:
         return replace(self, **changes)  # type: ignore[type-var]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """Return a copy on `device`."""
-        return self._map(lambda value: value.to(device, non_blocking=non_blocking))
+        """Return a copy on `device`; nobody waits for pinned tensors to arrive."""
+        return self._map(lambda value: value.to(device, non_blocking=non_blocking or value.is_pinned()))
+
+    def pin_memory(self) -> Self:
+        """Return a copy in pinned memory, from where an accelerator takes it while others work."""
+        return self._map(lambda value: value.pin_memory())
 
     def select(self, index: Tensor) -> Self:
         """Return the rows at `index` (a tensor of positions or a mask over the first axis)."""

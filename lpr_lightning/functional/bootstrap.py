@@ -66,7 +66,7 @@ def grouped_auc(
     of_all = _weighted_auc(tie, right, torch.ones(len(tie), dtype=torch.float64, device=tie.device), ties)
     generator = torch.Generator().manual_seed(seed)
     figures = []
-    for _ in range(resamples):
+    for _ in range(resamples if learners else 0):
         drawn = torch.randint(learners, (learners,), generator=generator)
         weight = drawn.bincount(minlength=learners).to(tie.device, torch.float64)
         figures.append(_weighted_auc(tie, right, weight[member], ties))

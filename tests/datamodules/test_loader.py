@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from lpr_lightning.datamodules import loader
 from lpr_lightning.datamodules.loader import IndexedBatches
+from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.errors import SettingError
 from lpr_lightning.types import TensorData
 
@@ -252,3 +254,20 @@ def test_a_place_of_another_epoch_begins_anew() -> None:
     second.load_state_dict(first.state_dict())
     second.set_epoch(1)
     assert torch.cat(positions(second)).sort().values.equal(torch.arange(50))
+
+
+def test_batches_are_pinned_where_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda one: pinned.append(one) or one)
+    list(IndexedBatches(Positions(10), 4))
+    assert not pinned
+    batches = positions(IndexedBatches(Positions(10), 4, pin=True))
+    assert [id(one) for one in pinned] == [id(one) for one in batches]
+
+
+@pytest.mark.parametrize(("device", "pins"), [("cpu", False), ("cuda:0", True)])
+def test_a_run_on_a_gpu_alone_pins_its_batches(device: str, pins: bool, tmp_path: Path) -> None:
+    data = SyntheticLearners(num_learners=20, num_concepts=5, cache_dir=str(tmp_path))
+    assert not data.train_dataloader().pin
+    data.trainer = Trainer(accelerator="cpu", strategy=SingleDeviceStrategy(torch.device(device)), barebones=True)
+    assert data.train_dataloader().pin == pins
