@@ -35,7 +35,8 @@ subcommands:
   validate                measure on the validation learners
   test                    measure on the test learners
   predict                 write recommendations or predictions for learners
-  (each has its own --help, which lists every option of the trainer, the model and the data)
+  search                  print the questions nearest to a text or a concept (its own options: search --help)
+  (each other one has its own --help, which lists every option of the trainer, the model and the data)
 
 {OPTIONS}
   -h, --help              show this text and leave
@@ -69,8 +70,15 @@ def main(args: list[str] | None = None) -> None:
     traceback = "--traceback" in arguments or os.environ.get("LPR_TRACEBACK", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
+        if arguments[0] == "search":
+            from lpr_lightning.cli.search import search
+
+            search(arguments[1:])
+            return
         if arguments[0] not in SUBCOMMANDS:
-            raise LPRError(f"{arguments[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
+            raise LPRError(
+                f"{arguments[0]!r} is no subcommand: expected one of {', '.join([*SUBCOMMANDS, 'search'])}. See --help."
+            )
         if not {"-h", "--help"}.isdisjoint(arguments[1:]):
             from lpr_lightning.cli.help import subcommand_help
 

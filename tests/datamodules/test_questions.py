@@ -31,7 +31,7 @@ def log(tmp_path: Path) -> Path:
 def test_data_without_wording_refuse_and_take_a_file(log: Path, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     with pytest.raises(SettingError, match=r"InteractionsCSV has no wording.*questions_file"):
-        InteractionsCSV(str(log), cache_dir=cache).questions
+        len(InteractionsCSV(str(log), cache_dir=cache).questions)
     given = [Question("q3", "Why?", steps=("So.",), concepts=("x",), pairs=((0, 0),)), Question("z", "Not in the data")]
     save_questions(tmp_path / "own.jsonl", Questions(tuple(given)))
     data = InteractionsCSV(str(log), cache_dir=cache, questions_file=str(tmp_path / "own.jsonl"))
@@ -39,11 +39,11 @@ def test_data_without_wording_refuse_and_take_a_file(log: Path, tmp_path: Path) 
     assert data.questions[data.item_names.index("q3")] == given[0]
     assert data.questions[data.item_names.index("q0")].text == ""
     assert data.questions[data.item_names.index("q1")].concepts == ("c1",)
-    worded = [data.question_numbers(split).tolist() for split in ("train", "val", "test")]
-    assert sorted(sum(worded, [])) == [data.item_names.index("q3")]
+    worded = torch.cat([data.question_numbers(split) for split in ("train", "val", "test")])
+    assert worded.tolist() == [data.item_names.index("q3")]
     save_questions(tmp_path / "other.jsonl", Questions((Question("z", "Not in the data"),)))
     with pytest.raises(SettingError, match="named as in the data"):
-        InteractionsCSV(str(log), cache_dir=cache, questions_file=str(tmp_path / "other.jsonl")).questions
+        len(InteractionsCSV(str(log), cache_dir=cache, questions_file=str(tmp_path / "other.jsonl")).questions)
 
 
 def test_questions_change_no_fingerprint(log: Path, tmp_path: Path) -> None:
@@ -58,9 +58,8 @@ def test_synthetic_questions_are_worded_with_steps_and_split_by_question(tmp_pat
     bank = data.questions
     assert len(bank) == data.num_items == 50
     assert list(bank.concept_names) == data.concept_names
-    needs = {
-        (before, after) for before, after in (data.prerequisites if data.prerequisites is not None else []).tolist()
-    }
+    assert data.prerequisites is not None
+    needs = {(before, after) for before, after in data.prerequisites.tolist()}
     for number, one in enumerate(bank.questions):
         own = number % 10
         assert one.concepts[0] == data.concept_names[own]
