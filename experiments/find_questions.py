@@ -3,11 +3,12 @@
     python experiments/find_questions.py --questions FILE --ckpt_path BEST.ckpt [--clusters FILE] [--pretrained PATH]
 
 FILE is a file of annotated questions, such as MOOCRadar's, or a folder of DBE-KT22; the split is that of the
-checkpoint's run (0.7, 0.1, 0.2, seed 0). Rivals: word counts weighted by rarity, BM25 and latent semantic analysis, the encoder
-before training and, with --pretrained, a pretrained sentence encoder as it is. For TF-IDF, BM25 and latent semantics a
-question's wording and steps are one text; none is fitted on concepts' questions. Each is measured among the training
-questions and among the test questions: micro-F1 of clusters (ExRec, appendix C) with a 95 % interval by bootstrap over
-clusters, micro-F1 over all concepts, recall at 5 and the mean reciprocal rank of a concept's own questions.
+checkpoint's run (0.7, 0.1, 0.2, seed 0). Rivals: word counts weighted by rarity, BM25 and latent semantic analysis, the
+encoder before training and, with --pretrained, a pretrained sentence encoder as it is. For TF-IDF, BM25 and latent
+semantics a question's wording and steps are one text; none is fitted on concepts' questions. Each is measured among the
+training questions and among the test questions: micro-F1 of clusters (ExRec, appendix C) with a 95 % interval by
+bootstrap over clusters, micro-F1 over all concepts, recall at 5 and the mean reciprocal rank of a concept's own
+questions.
 """
 
 from __future__ import annotations
