@@ -135,3 +135,22 @@ def test_moocradar_is_a_question_file() -> None:
     data = QuestionFile(str(file))
     assert len(data.questions) == 550
     assert [len(data.question_numbers(split)) for split in ("train", "val", "test")] == [385, 55, 110]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_questions_unseen_in_training_keep_their_numbers_if_wanted(tmp_path: Path, keep: bool) -> None:
+    plain = "learner,order,item,concept,correct\n"
+    rows = "".join(f"{learner},{order},q{order},c,1\n" for learner in range(10) for order in range(4))
+    (tmp_path / "train.csv").write_text(plain + rows + "10,0,new,c,1\n10,1,q0,c,0\n10,2,q1,c,0\n")
+    new = _read(tmp_path, 0, False).item_names.index("new")
+    readings = (_read(tmp_path, seed, True).interactions("train").item for seed in range(50))
+    seed = next(seed for seed, item in enumerate(readings) if not bool((item == new).any()))
+    data = _read(tmp_path, seed, keep)
+    held_out = torch.cat([data.interactions(split).item for split in ("val", "test")])
+    assert bool((held_out == new).any()) == keep
+    assert bool((held_out == -1).any()) != keep
+    assert (data.fingerprint == _read(tmp_path, seed, False).fingerprint) != keep
+
+
+def _read(folder: Path, seed: int, keep: bool) -> InteractionsCSV:
+    return InteractionsCSV(str(folder / "train.csv"), cache_dir=str(folder), seed=seed, keep_unseen_items=keep)
