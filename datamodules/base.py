@@ -78,6 +78,8 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         without_prerequisites: use none, not even the data set's own.
         questions_file: questions in words (`load_questions`) to use in the place of the data set's, by raw item name:
             annotations with solution steps and concepts, or wording where the data set has none.
+        keep_unseen_items: let questions that no training learner answered keep their numbers in validation and test,
+            for models that have vectors of them; else they are asked by their concepts alone.
     """
 
     num_concepts: int
@@ -102,6 +104,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         prerequisites_file: str | None = None,
         without_prerequisites: bool = False,
         questions_file: str | None = None,
+        keep_unseen_items: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("min_answers", min_answers), ("max_learners", max_learners)):
@@ -110,6 +113,9 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
             advice = "Give predict_goals or predict_histories with it"
             raise SettingError("predict_answers", predict_answers, "none without requests", advice)
         self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold)
+        if predict_answers is not None and predict_goals is None:
+            raise SettingError("predict_answers", predict_answers, "none without predict_goals", "Give both")
+        self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold, keep_unseen_items)
         chosen: Task = built(task, Task) or NextAnswers()
         self.task = chosen
         further = {name: built(one, Task) or one for name, one in (further_tasks or {}).items()}
@@ -175,6 +181,11 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         return self._vocabulary.concept_names
 
     @property
+    def learner_names(self) -> list[str]:
+        """Raw names, one for each learner number."""
+        return self._vocabulary.learners
+
+    @property
     def item_names(self) -> list[str]:
         """Raw names, one for each item number."""
         return self._vocabulary.items
@@ -232,7 +243,8 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         options = [list(split.fractions), split.min_answers, split.max_learners, split.seed]
         folds = [] if split.folds is None else [split.folds, split.fold]
         test_key = None if self._stored_test is None else self._stored_test.key
-        given = [] if self._given is None else [self._given.key]
+        given: list[object] = [] if self._given is None else [self._given.key]
+        given += ["keep_unseen_items"] if split.keep_unseen_items else []
         return fingerprint(self._stored.key, test_key, options + folds, *given)
 
     @property

@@ -26,6 +26,7 @@ class LearnerSplit:
         seed: of the shuffles.
         folds: test one of this many folds instead; None for a split by `fractions` alone.
         fold: the fold that is tested, from 0.
+        keep_unseen_items: items that no training learner answered stay as they are in val and test.
 
     Raises:
         SettingError: the shares do not sum to 1.
@@ -37,6 +38,7 @@ class LearnerSplit:
     seed: int = 0
     folds: int | None = None
     fold: int = 0
+    keep_unseen_items: bool = False
 
     def __post_init__(self) -> None:
         check_fractions(self.fractions)
@@ -45,7 +47,8 @@ class LearnerSplit:
         """Return the logs of each split, and what was left out of `table` and of the separate `test` by reason.
 
         Where there is a `test`, its learners are the test learners, and `table`'s are divided into train and val by
-        the relative shares of both. Items that no training learner answered are -1 in val and test, and counted.
+        the relative shares of both. Items that no training learner answered are counted and, unless
+        `keep_unseen_items`, -1 in val and test.
         """
         fractions = self.fractions
         if test is not None:
@@ -64,7 +67,9 @@ class LearnerSplit:
         train, val, tested = (table.log.select(part) for part in cut)
         if test is not None:
             tested = test.log.select(self._long_enough(test.log, counts, "test set: "))
-        return _unseen_marked({"train": train, "val": val, "test": tested}, table, counts)
+        parts: dict[Split, Interactions] = {"train": train, "val": val, "test": tested}
+        marked, counts = _unseen_marked(parts, table, counts)
+        return (parts if self.keep_unseen_items else marked), counts
 
     def _long_enough(self, log: Interactions, counts: dict[str, int], where: str = "") -> Tensor:
         """Return the positions of the learners with answers enough; count the answers of the others."""

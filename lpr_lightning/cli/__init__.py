@@ -37,6 +37,8 @@ subcommands:
   predict                 write recommendations or predictions for learners
   annotate                give questions solution steps and knowledge concepts, by a language model
   (each has its own --help, which lists every option of the trainer, the model and the data)
+  search                  print the questions nearest to a text or a concept (its own options: search --help)
+  (each other one has its own --help, which lists every option of the trainer, the model and the data)
 
 {OPTIONS}
   -h, --help              show this text and leave
@@ -72,6 +74,11 @@ def main(args: list[str] | None = None) -> None:
     traceback = "--traceback" in arguments or os.environ.get("LPR_TRACEBACK", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
+        if arguments[0] == "search":
+            from lpr_lightning.cli.search import search
+
+            search(arguments[1:])
+            return
         if arguments[0] not in SUBCOMMANDS:
             raise LPRError(f"{arguments[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
         if arguments[0] == ANNOTATE:
@@ -79,6 +86,9 @@ def main(args: list[str] | None = None) -> None:
 
             annotate(arguments)
             return
+            raise LPRError(
+                f"{arguments[0]!r} is no subcommand: expected one of {', '.join([*SUBCOMMANDS, 'search'])}. See --help."
+            )
         if not {"-h", "--help"}.isdisjoint(arguments[1:]):
             from lpr_lightning.cli.help import subcommand_help
 

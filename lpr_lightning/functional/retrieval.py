@@ -92,11 +92,9 @@ def uniformity(vector: Tensor, strength: float = 2.0) -> Tensor:
     count = len(vector)
     near = cosine(vector, vector)
     kernel = (-strength * (2 - 2 * near)).exp()
-    return (
-        ((kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))).log()
-        if count > 1
-        else near.sum() * torch.nan
-    )
+    if count < 2:
+        return near.sum() * torch.nan
+    return ((kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))).log()
 
 
 def cluster_questions(concepts: list[tuple[int, ...]], cluster: Tensor) -> Tensor:

@@ -137,6 +137,7 @@ class PretrainedEncoder(Encoder):
         size = self.tokenizer().get_vocab_size()
         if size > network.get_input_embeddings().num_embeddings:
             network.resize_token_embeddings(size, mean_resizing=False)
+        network.train()  # it comes in evaluation mode, which Lightning would leave it in
         for name, weight in network.named_parameters():
             weight.requires_grad = not name.startswith("pooler.")  # its output is not used
         return network if self.lora_rank is None else self._adapted(network, self.lora_rank)

@@ -31,7 +31,7 @@ def log(tmp_path: Path) -> Path:
 def test_data_without_wording_refuse_and_take_a_file(log: Path, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     with pytest.raises(SettingError, match=r"InteractionsCSV has no wording.*questions_file"):
-        InteractionsCSV(str(log), cache_dir=cache).questions
+        len(InteractionsCSV(str(log), cache_dir=cache).questions)
     given = [Question("q3", "Why?", steps=("So.",), concepts=("x",), pairs=((0, 0),)), Question("z", "Not in the data")]
     save_questions(tmp_path / "own.jsonl", Questions(tuple(given)))
     data = InteractionsCSV(str(log), cache_dir=cache, questions_file=str(tmp_path / "own.jsonl"))
@@ -39,11 +39,11 @@ def test_data_without_wording_refuse_and_take_a_file(log: Path, tmp_path: Path) 
     assert data.questions[data.item_names.index("q3")] == given[0]
     assert data.questions[data.item_names.index("q0")].text == ""
     assert data.questions[data.item_names.index("q1")].concepts == ("c1",)
-    worded = [data.question_numbers(split).tolist() for split in ("train", "val", "test")]
-    assert sorted(sum(worded, [])) == [data.item_names.index("q3")]
+    worded = torch.cat([data.question_numbers(split) for split in ("train", "val", "test")])
+    assert worded.tolist() == [data.item_names.index("q3")]
     save_questions(tmp_path / "other.jsonl", Questions((Question("z", "Not in the data"),)))
     with pytest.raises(SettingError, match="named as in the data"):
-        InteractionsCSV(str(log), cache_dir=cache, questions_file=str(tmp_path / "other.jsonl")).questions
+        len(InteractionsCSV(str(log), cache_dir=cache, questions_file=str(tmp_path / "other.jsonl")).questions)
 
 
 def test_questions_change_no_fingerprint(log: Path, tmp_path: Path) -> None:
@@ -58,9 +58,8 @@ def test_synthetic_questions_are_worded_with_steps_and_split_by_question(tmp_pat
     bank = data.questions
     assert len(bank) == data.num_items == 50
     assert list(bank.concept_names) == data.concept_names
-    needs = {
-        (before, after) for before, after in (data.prerequisites if data.prerequisites is not None else []).tolist()
-    }
+    assert data.prerequisites is not None
+    needs = {(before, after) for before, after in data.prerequisites.tolist()}
     for number, one in enumerate(bank.questions):
         own = number % 10
         assert one.concepts[0] == data.concept_names[own]
@@ -136,3 +135,22 @@ def test_moocradar_is_a_question_file() -> None:
     data = QuestionFile(str(file))
     assert len(data.questions) == 550
     assert [len(data.question_numbers(split)) for split in ("train", "val", "test")] == [385, 55, 110]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_questions_unseen_in_training_keep_their_numbers_if_wanted(tmp_path: Path, keep: bool) -> None:
+    plain = "learner,order,item,concept,correct\n"
+    rows = "".join(f"{learner},{order},q{order},c,1\n" for learner in range(10) for order in range(4))
+    (tmp_path / "train.csv").write_text(plain + rows + "10,0,new,c,1\n10,1,q0,c,0\n10,2,q1,c,0\n")
+    new = _read(tmp_path, 0, False).item_names.index("new")
+    readings = (_read(tmp_path, seed, True).interactions("train").item for seed in range(50))
+    seed = next(seed for seed, item in enumerate(readings) if not bool((item == new).any()))
+    data = _read(tmp_path, seed, keep)
+    held_out = torch.cat([data.interactions(split).item for split in ("val", "test")])
+    assert bool((held_out == new).any()) == keep
+    assert bool((held_out == -1).any()) != keep
+    assert (data.fingerprint == _read(tmp_path, seed, False).fingerprint) != keep
+
+
+def _read(folder: Path, seed: int, keep: bool) -> InteractionsCSV:
+    return InteractionsCSV(str(folder / "train.csv"), cache_dir=str(folder), seed=seed, keep_unseen_items=keep)
