@@ -189,7 +189,7 @@ class ModelCritic(VectorCritic):
         first = self._step(at, vector, climbing)
         if self.horizon == 1 or going is None:
             return self.scale * first.gain
-        both = at.twice(first.after)
+        both = at._replace(learner=()).repeat(2)._replace(learner=first.after)
         gains = []
         for step in range(1, self.horizon):
             both = going.advance(both)

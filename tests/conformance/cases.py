@@ -73,6 +73,17 @@ FURTHER = (
 )
 """One further task of short paths."""
 
+EPISODES = [
+    "--data.task.length=4",
+    "--data.task.min_distinct=3",
+    "--data.task.min_targets=1",
+    "--data.task.train_cuts=1",
+    "--model.replay.batch_size=16",
+    "--model.replay.updates=2",
+    "--model.replay.warm_up=8",
+]
+"""Short episodes, and few updates of agents that learn from a replay."""
+
 SMALLER = [
     Case(
         "calibrated_dkt",
@@ -84,6 +95,11 @@ SMALLER = [
         ],
         copies=("calibration.frozen.",),
         watched=max(WATCHED, 192),
+    ),
+    Case(
+        "ddpg",
+        small=[*EPISODES, "--model.actor.hidden_size=8", "--model.actor.up_size=8"],
+        copies=("target",),
     ),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
     Case(
@@ -115,8 +131,15 @@ SMALLER = [
     ),
     Case("neural_growth", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
     Case("performance_factors", small=["--model.iterations=1"]),
+    Case(
+        "sac",
+        small=[*EPISODES, "--model.actor.hidden_size=8", "--model.critic.hidden_size=8", "--model.critic.up_size=8"],
+        copies=("target",),
+    ),
+    Case("sac_mve", small=[*EPISODES, "--model.actor.hidden_size=8"], copies=("target",)),
     Case("simple_kt", small=["--model.width=8", "--model.num_heads=2", "--model.num_layers=1"]),
     Case("state_space", small=["--model.iterations=1", "--model.factors=2"]),
+    Case("td3", small=[*EPISODES, "--model.actor.hidden_size=8", "--model.actor.up_size=8"], copies=("target",)),
 ]
 _BY_NAME = {case.name: case for case in SMALLER}
 METHODS = [_BY_NAME.get(path.stem, Case(path.stem)) for path in sorted(CONFIGS.glob("*.yaml"))]
