@@ -39,7 +39,7 @@ class LadderData(LightningDataModule):
     """Learners who climb, as a `LearnerData`."""
 
     fingerprint = "ladder"
-    prerequisites = None
+    prerequisites: Tensor | None = None
 
     def __init__(self, rows: int = 64, batch_size: int = 16, rungs: int = RUNGS) -> None:
         super().__init__()

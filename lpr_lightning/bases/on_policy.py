@@ -71,7 +71,7 @@ class OnPolicyAgent(StepAgent):
             "actor": checked_positive("learning_rate", learning_rate),
             "critic": checked_positive("critic_learning_rate", critic_learning_rate),
         }
-        self.actor = net.build(self.sizes, per_action=1)
+        self.actor = net.build(self.sizes, per_action=1, relative=True)
         self.critic = net.build(self.sizes, per_action=0, per_state=1)
 
     @abstractmethod

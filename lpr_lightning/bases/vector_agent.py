@@ -23,7 +23,7 @@ from lpr_lightning.nets.action_nets import Observation
 from lpr_lightning.nets.chain_credit import ChainCredit
 from lpr_lightning.nets.encoders import Encoder, Memory, TracerState
 from lpr_lightning.nets.sphere_actors import ActorSettings, PlainActor, Situation
-from lpr_lightning.nets.targets import follow, target_of
+from lpr_lightning.nets.targets import follow
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.nets.vector_critics import CriticSettings, Going, Ingredients, ModelCritic, Twins
 from lpr_lightning.objectives import Objective
@@ -111,7 +111,7 @@ class VectorAgent(OffPolicyAgent):
         of = Ingredients(self.sizes, concepts, net, self.goal, actions, scale, self.discount, self.potential)
         self.actor = (built(actor, ActorSettings) or PlainActor()).build(self.sizes, concepts, noise)
         self.critics = Twins([critic.build(of) for _ in range(critics)])
-        self.target = target_of(self.critics)
+        self.target = self.critics.copied()
         self.looks_ahead = any(isinstance(one, ModelCritic) and one.horizon > 1 for one in self.critics)
         for name, rate in (("actor_rate", rates[0]), ("critic_rate", rates[1])):
             checked_positive(name, rate)

@@ -34,7 +34,7 @@ def entropy(log_prob: Tensor) -> Tensor:
     """Return the entropy [...] of log-probabilities [..., A].
 
     >>> entropy(torch.tensor([[0.25, 0.25, 0.25, 0.25, 0.0]]).log()).exp()
-    tensor([4.0000])
+    tensor([4.])
     """
     there = log_prob > -torch.inf
     return -(log_prob.exp() * torch.where(there, log_prob, 0.0)).sum(-1)

@@ -92,7 +92,7 @@ class DiscreteSAC(OffPolicyAgent):
         self.follow_rate = checked_share("follow_rate", follow_rate)
         self.rate = checked_positive("learning_rate", learning_rate)
         chosen = built(net, NetSettings) or ConceptNetwork()
-        self.actor = chosen.build(self.sizes, per_action=1)
+        self.actor = chosen.build(self.sizes, per_action=1, relative=True)
         self.critics = nn.ModuleList(chosen.build(self.sizes, per_action=1) for _ in range(2))
         self.targets = target_of(self.critics)
 

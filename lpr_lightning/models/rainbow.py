@@ -109,7 +109,7 @@ class Rainbow(C51):
 
     def network(self, net: NetSettings, atoms: int) -> ActionNet:
         """Return the dueling network with noise."""
-        return net.build(self.sizes, per_action=atoms, per_state=atoms, noisy=True)
+        return net.build(self.sizes, per_action=atoms, per_state=atoms, noisy=True, relative=True)
 
     def logits(self, net: ActionNet, seen: Observation) -> Tensor:
         """Return the logits of atoms, [..., A, Z]."""

@@ -59,14 +59,16 @@ class NoisyLinear(nn.Linear):
     There is noise after `renew(draws)`, and none after `renew(None)`.
 
     Args:
-        inputs, outputs: widths.
+        inputs: width.
+        outputs: width.
+        bias: whether there is one, with noise of its own.
         noise: its standard deviation at the start, times the square root of the inputs (paper: 0.5).
     """
 
-    def __init__(self, inputs: int, outputs: int, noise: float = 0.5) -> None:
-        super().__init__(inputs, outputs)
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, noise: float = 0.5) -> None:
+        super().__init__(inputs, outputs, bias)
         self.weight_noise = nn.Parameter(torch.full((outputs, inputs), noise * inputs**-0.5))
-        self.bias_noise = nn.Parameter(torch.full((outputs,), noise * inputs**-0.5))
+        self.bias_noise = nn.Parameter(torch.full((outputs,), noise * inputs**-0.5)) if bias else None
         self._into: Tensor | None = None
         self._out: Tensor | None = None
 
@@ -84,7 +86,7 @@ class NoisyLinear(nn.Linear):
         if self._into is None or self._out is None:
             return super().forward(x)
         weight = self.weight + self.weight_noise * self._out[:, None] * self._into
-        return F.linear(x, weight, self.bias + self.bias_noise * self._out)
+        return F.linear(x, weight, None if self.bias_noise is None else self.bias + self.bias_noise * self._out)
 
 
 class ActionNet(nn.Module, ABC):
@@ -105,8 +107,18 @@ class NetSettings(ABC):
     """Base class of the settings of an `ActionNet`."""
 
     @abstractmethod
-    def build(self, sizes: Sizes, per_action: int, per_state: int = 0, noisy: bool = False) -> ActionNet:
-        """Return a network with K = `per_action` and V = `per_state`; `noisy`: its last layers are `NoisyLinear`."""
+    def build(
+        self, sizes: Sizes, per_action: int, per_state: int = 0, noisy: bool = False, relative: bool = False
+    ) -> ActionNet:
+        """Return a network.
+
+        Args:
+            sizes: of what is seen.
+            per_action: K.
+            per_state: V.
+            noisy: its last layers are `NoisyLinear`.
+            relative: the actions' numbers count by their differences alone, so that a bias that all share is left out.
+        """
 
 
 @dataclass(frozen=True)
@@ -125,8 +137,10 @@ class PlainNetwork(NetSettings):
     def __post_init__(self) -> None:
         checked("hidden_size", self.hidden_size, 1)
 
-    def build(self, sizes: Sizes, per_action: int, per_state: int = 0, noisy: bool = False) -> ActionNet:
-        """Return the network."""
+    def build(
+        self, sizes: Sizes, per_action: int, per_state: int = 0, noisy: bool = False, relative: bool = False
+    ) -> ActionNet:
+        """Return the network, in which each action has a bias of its own."""
         return PlainActionNet(sizes, self.hidden_size, per_action, per_state, noisy)
 
 
@@ -151,12 +165,14 @@ class ConceptNetwork(NetSettings):
         for name, least in (("hidden_size", 1), ("concept_size", 0), ("rounds", 0)):
             checked(name, vars(self)[name], least)
 
-    def build(self, sizes: Sizes, per_action: int, per_state: int = 0, noisy: bool = False) -> ActionNet:
+    def build(
+        self, sizes: Sizes, per_action: int, per_state: int = 0, noisy: bool = False, relative: bool = False
+    ) -> ActionNet:
         """Return the network."""
         if sizes.actions != sizes.concepts:
             allowed = "concepts, which are scored one by one"
             raise SettingError("simulator.actions", sizes.actions, allowed, "For questions take net=PlainNetwork")
-        return ConceptActionNet(sizes, self, per_action, per_state, noisy)
+        return ConceptActionNet(sizes, self, per_action, per_state, noisy, relative)
 
 
 class PlainActionNet(ActionNet):
@@ -193,7 +209,9 @@ class ConceptActionNet(ActionNet):
 
     needs: Tensor
 
-    def __init__(self, sizes: Sizes, settings: ConceptNetwork, per_action: int, per_state: int, noisy: bool) -> None:
+    def __init__(
+        self, sizes: Sizes, settings: ConceptNetwork, per_action: int, per_state: int, noisy: bool, relative: bool
+    ) -> None:
         super().__init__()
         linear = NoisyLinear if noisy else nn.Linear
         self.sizes, hidden = sizes, settings.hidden_size
@@ -206,7 +224,7 @@ class ConceptActionNet(ActionNet):
         self.messages = nn.ModuleList(nn.Linear(hidden, 3 * hidden) for _ in range(settings.rounds))
         self.goal, self.all = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden, bias=False)
         self.own = nn.Linear(hidden, hidden, bias=False) if per_action else None
-        self.of_actions = linear(hidden, per_action) if per_action else None
+        self.of_actions = linear(hidden, per_action, bias=not relative) if per_action else None
         self.of_state = linear(hidden, per_state) if per_state else None
 
     def connect(self, data: LearnerData) -> None:

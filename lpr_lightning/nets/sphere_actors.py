@@ -100,7 +100,7 @@ class ConceptActorNet(VectorActor):
     def __init__(self, sizes: Sizes, concepts: Tensor, settings: ConceptNetwork, noise: bool) -> None:
         super().__init__(concepts)
         every = sizes._replace(actions=sizes.concepts)
-        self.net, self.noisy = ConceptActionNet(every, settings, 1, int(noise), False), noise
+        self.net, self.noisy = ConceptActionNet(every, settings, 1, int(noise), False, False), noise
 
     def forward(self, seen: Observation) -> tuple[Tensor, Tensor]:
         """Return directions and standard deviations."""

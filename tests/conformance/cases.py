@@ -73,18 +73,34 @@ FURTHER = (
 )
 """One further task of short paths."""
 
-EPISODES = [
-    "--data.task.length=4",
+STEPS = [
+    "--data.task.length=3",
     "--data.task.min_distinct=3",
     "--data.task.min_targets=1",
     "--data.task.train_cuts=1",
-    "--model.replay.batch_size=16",
-    "--model.replay.updates=2",
-    "--model.replay.warm_up=8",
+    "--model.net.hidden_size=8",
+    "--model.net.rounds=1",
+    "--trainer.callbacks=[{class_path: TrueEffect}, {class_path: PathWriter}]",
 ]
-"""Short episodes, and few updates of agents that learn from a replay."""
+"""Flags that make agents small that choose step by step."""
+
+REPLAYED = [*STEPS, "--model.replay.batch_size=16", "--model.replay.updates=2", "--model.replay.warm_up=1"]
+"""And those that learn from a replay; it fills up before a watched run is half over."""
+
+VECTORS = [
+    *[flag for flag in REPLAYED if not flag.startswith("--model.net.")],
+    "--model.replay.capacity=64",
+    "--model.actor.hidden_size=8",
+]
+"""And those that act by vectors."""
 
 SMALLER = [
+    Case("actor_critic", small=[*STEPS, "--model.group_size=2"]),
+    Case(
+        "c51",
+        small=[*REPLAYED, "--model.atoms=5", "--model.target_every=2"],
+        copies=("target.",),
+    ),
     Case(
         "calibrated_dkt",
         small=[
@@ -96,11 +112,9 @@ SMALLER = [
         copies=("calibration.frozen.",),
         watched=max(WATCHED, 192),
     ),
-    Case(
-        "ddpg",
-        small=[*EPISODES, "--model.actor.hidden_size=8", "--model.actor.up_size=8"],
-        copies=("target",),
-    ),
+    Case("ddpg", small=[*VECTORS, "--model.actor.up_size=8"], copies=("target",)),
+    Case("discrete_sac", small=REPLAYED, copies=("targets.",)),
+    Case("dqn", small=[*REPLAYED, "--model.target_every=2"], copies=("target.",)),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
     Case(
         "grpo",
@@ -130,16 +144,19 @@ SMALLER = [
         ],
     ),
     Case("neural_growth", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
+    Case("ppo", small=[*STEPS, "--model.group_size=2", "--model.passes=2"]),
     Case("performance_factors", small=["--model.iterations=1"]),
     Case(
-        "sac",
-        small=[*EPISODES, "--model.actor.hidden_size=8", "--model.critic.hidden_size=8", "--model.critic.up_size=8"],
-        copies=("target",),
+        "rainbow",
+        small=[*REPLAYED, "--model.atoms=5", "--model.target_every=2"],
+        copies=("target.",),
     ),
-    Case("sac_mve", small=[*EPISODES, "--model.actor.hidden_size=8"], copies=("target",)),
+    Case("trpo", small=[*STEPS, "--model.group_size=2", "--model.critic_steps=1", "--model.gradient_steps=3"]),
+    Case("sac", small=[*VECTORS, "--model.critic.hidden_size=8", "--model.critic.up_size=8"], copies=("target",)),
+    Case("sac_mve", small=VECTORS, copies=("target",)),
     Case("simple_kt", small=["--model.width=8", "--model.num_heads=2", "--model.num_layers=1"]),
     Case("state_space", small=["--model.iterations=1", "--model.factors=2"]),
-    Case("td3", small=[*EPISODES, "--model.actor.hidden_size=8", "--model.actor.up_size=8"], copies=("target",)),
+    Case("td3", small=[*VECTORS, "--model.actor.up_size=8"], copies=("target",)),
 ]
 _BY_NAME = {case.name: case for case in SMALLER}
 METHODS = [_BY_NAME.get(path.stem, Case(path.stem)) for path in sorted(CONFIGS.glob("*.yaml"))]

@@ -102,22 +102,20 @@ def test_the_value_of_a_row_is_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_targets_take_the_next_state_and_nothing_behind_the_end(name: str) -> None:
+def test_targets_take_the_next_state_and_nothing_behind_the_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = made(name)
     drawn, seen, later = played(agent)
     asked: list[tuple[Any, torch.Tensor]] = []
     wanted: list[torch.Tensor] = []
     agent.target.register_forward_hook(lambda net, of, value: asked.append((of[0], value)))
     agent.critics.register_forward_hook(lambda net, of, value: wanted.append(value))
-    monkey = agent.descend_part
 
     def descend(part: str, loss: torch.Tensor, retain_graph: bool = False) -> None:
         if part == "critic":
             wanted.append(loss.detach())
 
-    agent.descend_part = descend  # type: ignore[method-assign]
+    monkeypatch.setattr(agent, "descend_part", descend)
     agent.update(drawn, seen, later, Draws.of(0, 0, torch.zeros(1, dtype=torch.int64)))
-    agent.descend_part = monkey  # type: ignore[method-assign]
     at, value = asked[0]
     assert torch.equal(at.seen.left, seen.left - 1)  # the state one step later, with its own steps left
     assert torch.equal(at.seen.vector, later.vector)
@@ -151,7 +149,7 @@ def test_twins_differ_before_and_after_training(name: str) -> None:
     for _ in range(2):
         first, second = (torch.cat([weight.flatten() for weight in one.parameters()]) for one in agent.critics)
         assert not torch.allclose(first, second, atol=1e-4)
-        agent = fitted(agent, epochs=1)
+        fitted(agent, epochs=1)
 
 
 def test_a_transition_takes_less_than_3_kilobytes() -> None:

@@ -286,3 +286,53 @@ def test_a_session_is_a_log_that_continues_the_history() -> None:
     taught = rollout(learner, Targets(), requests, DKTRec(), request_draws(0, 0, requests))
     longer = replace(requests, history=requests.history.then(taught.session))
     torch.testing.assert_close(learner.mastery(learner.start(longer)), taught.mastery_after)
+
+
+def test_kept_episodes_have_all_that_is_learned_from() -> None:
+    simulator, asked = truth(), request(rows=4, length=3)
+    draws = request_draws(0, 0, asked)
+    goal = Targets(SoftExam())
+    kept = rollout(simulator, goal, asked, Climber(), draws, group_size=2, keep=True)
+    plain = rollout(simulator, goal, asked, Climber(), draws, group_size=2)
+    assert same_rows(kept, plain)
+    assert plain.states is None
+    assert kept.states is not None
+    assert kept.goals is not None
+    assert kept.passed is not None
+    (step,) = kept.states
+    assert step.shape == (8, 4)
+    assert step[:, 0].tolist() == [0] * 8
+    assert torch.equal(step[:, :-1], kept.action)  # a climber's state is what it asks next
+    assert torch.equal(kept.goals, kept.targets[:, None].expand(-1, 4, -1))
+    assert torch.allclose(kept.passed.sum(1), kept.score_after - kept.score_before, atol=1e-5)
+    assert Rollout.join([kept, plain]).states is None
+
+
+def test_goals_that_are_chosen_anew_are_kept_step_by_step() -> None:
+    simulator, asked = truth(), request(rows=3, length=3)
+    kept = rollout(simulator, WeakestConcept(), asked, Climber(), keep=True)
+    assert kept.goals is not None
+    assert kept.goals.sum(2).tolist() == [[1] * 4] * 3
+    assert torch.equal(kept.goals[:, :3].any(1), kept.targets)
+
+
+@dataclass
+class Pointer:
+    """Says with each action which point it is nearest to."""
+
+    name: str = "pointer"
+
+    def begin(self, environment: Environment, request: PathRequest) -> State:
+        return ()
+
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        return Act(torch.zeros(len(concept), dtype=torch.int64), vector=torch.ones(len(concept), 5))
+
+    def see(self, environment: Environment, state: State, action: Tensor, correct: Tensor) -> State:
+        return state
+
+
+def test_points_are_kept() -> None:
+    kept = rollout(truth(), Targets(), request(rows=2, length=3), Pointer(), keep=True)
+    assert kept.vector is not None
+    assert kept.vector.shape == (2, 3, 5)
