@@ -18,12 +18,14 @@ from lpr_lightning.callbacks.pareto_front import ParetoFront
 from lpr_lightning.callbacks.path_samples import PathSamples
 from lpr_lightning.callbacks.prediction_writers import PathWriter, PredictionWriter
 from lpr_lightning.callbacks.progress import StageProgressBar
+from lpr_lightning.callbacks.question_map import QuestionMap
 from lpr_lightning.callbacks.rank_fidelity import RankFidelity
 from lpr_lightning.callbacks.reliability_diagram import ReliabilityDiagram
 from lpr_lightning.callbacks.results_table import ResultsTable
 from lpr_lightning.callbacks.safe_checkpoints import SafeCheckpointIO
 from lpr_lightning.callbacks.step_seed import StepSeed
 from lpr_lightning.callbacks.true_effect import TrueEffect
+from lpr_lightning.callbacks.vector_writer import VectorWriter
 
 __all__ = [
     "AnswerWriter",
@@ -42,6 +44,7 @@ __all__ = [
     "PathSamples",
     "PathWriter",
     "PredictionWriter",
+    "QuestionMap",
     "RankFidelity",
     "ReliabilityDiagram",
     "ResultsTable",
@@ -51,4 +54,5 @@ __all__ = [
     "StepSeed",
     "SuccessWriter",
     "TrueEffect",
+    "VectorWriter",
 ]

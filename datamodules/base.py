@@ -18,6 +18,7 @@ from lpr_lightning.cache import cache_root, fingerprint
 from lpr_lightning.datamodules.card import DataCard
 from lpr_lightning.datamodules.loader import IndexedBatches
 from lpr_lightning.datamodules.prerequisites import GivenPrerequisites
+from lpr_lightning.datamodules.question_bank import QuestionBank, named_questions
 from lpr_lightning.datamodules.split import LearnerSplit, check_folds
 from lpr_lightning.datamodules.store import StoredTable, Vocabulary
 from lpr_lightning.datamodules.table import AnswerTable
@@ -25,8 +26,10 @@ from lpr_lightning.datamodules.unseen_learners import UnseenLearners
 from lpr_lightning.errors import DataError, SettingError, checked_or_none
 from lpr_lightning.hparams import Plain, PlainLoading, arguments, built
 from lpr_lightning.protocols import Connected, Examples, LearnerData, Simulator, Task
+from lpr_lightning.questions import Questions
 from lpr_lightning.tasks.joined_requests import JoinedRequests
 from lpr_lightning.tasks.next_answers import NextAnswers
+from lpr_lightning.tasks.question_texts import QuestionTexts
 from lpr_lightning.types import PAD, Interactions, Split
 
 
@@ -73,6 +76,8 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         prerequisites_file: CSV of the prerequisites to use in the place of the data set's: `needed`, `needing`,
             concepts by name or raw id; further columns are passed over. Learners of known truth follow their own.
         without_prerequisites: use none, not even the data set's own.
+        questions_file: questions in words (`load_questions`) to use in the place of the data set's, by raw item name:
+            annotations with solution steps and concepts, or wording where the data set has none.
     """
 
     num_concepts: int
@@ -96,6 +101,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         fold: int = 0,
         prerequisites_file: str | None = None,
         without_prerequisites: bool = False,
+        questions_file: str | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("min_answers", min_answers), ("max_learners", max_learners)):
@@ -125,6 +131,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         self.num_concepts = len(self._vocabulary.concepts)
         self.num_items = len(self._vocabulary.items)
         self._given = GivenPrerequisites.of(prerequisites_file, without_prerequisites, self.concept_vocabulary)
+        self._bank = QuestionBank(type(self).__name__, self.read_questions, self.item_names, questions_file)
         if predict_goals is not None or predict_histories is not None:
             self._unseen = UnseenLearners.read(
                 predict_goals,
@@ -189,6 +196,27 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
     def item_texts(self) -> list[str]:
         """The questions' wording, one for each item; empty where the data set has none."""
         return self._vocabulary.item_texts
+
+    def read_questions(self) -> Questions:
+        """Return the questions in words, by item number, as the source has them: here `item_texts` and their concepts.
+
+        A data set with options, steps or links of questions to concepts overrides it.
+        """
+        return named_questions(self.item_names, self.item_texts, self.item_concepts.tolist(), self.concept_names)
+
+    @property
+    def questions(self) -> Questions:
+        """The questions in words, by item number; the text is empty where the data set has none for it.
+
+        Raises:
+            SettingError: there is no text at all.
+        """
+        return self._bank.questions
+
+    def question_numbers(self, split: Split) -> Tensor:
+        """Return the numbers of the questions with a text of one split, [E] int64: split as learners are."""
+        chosen = self._split
+        return self._bank.numbers(split, chosen.fractions, chosen.seed, chosen.folds, chosen.fold)
 
     @property
     def concept_vocabulary(self) -> dict[str, int]:
@@ -294,7 +322,10 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         return self.batches("test")
 
     def predict_dataloader(self) -> IndexedBatches:
-        """Return batches of the unseen learners' requests, in the order of `predict_goals`."""
+        """Return batches of the unseen learners' requests, in the order of `predict_goals`; of a task over questions,
+        batches of all questions."""
+        if self._unseen is None and isinstance(self.task, QuestionTexts):
+            return IndexedBatches(self.task.every(self), self.batch_size)
         return IndexedBatches(self._need_unseen().asking(lambda: self.item_concepts), self.batch_size, bucket=False)
 
     @property

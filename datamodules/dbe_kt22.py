@@ -13,10 +13,12 @@ from lpr_lightning.datamodules.rows import answer_numbers, merge_rows
 from lpr_lightning.datamodules.source import find_file, folder_of, optional_file
 from lpr_lightning.datamodules.table import AnswerTable, build_table, concept_matrix, natural_key, readable
 from lpr_lightning.errors import DataError
+from lpr_lightning.questions import Question, Questions
 from lpr_lightning.types import PAD
 
 LOG = "Transaction.csv"
 OTHERS = {"concepts": "KCs.csv", "links": "Question_KC_Relationships.csv", "questions": "Questions.csv"}
+CHOICES = "Question_Choices.csv"
 ADVICE = "get DBE-KT22 from https://doi.org/10.26193/6DZWOH and give the folder of its CSV files as --data.root"
 
 
@@ -38,6 +40,27 @@ class DBEKT22(FileDataModule):
             own = optional_file(folder_of(root), (name,))
             files[role] = own or find_file(folder_of(self.root), (name,), ADVICE)
         return files
+
+    def read_questions(self) -> Questions:
+        """Return the questions with all their concepts and, where `Question_Choices.csv` is there, its options."""
+        files = self.find(self.root)
+        concepts, _ = _concepts(files["concepts"])
+        links, texts = _links(files["links"], concepts), _texts(files["questions"])
+        choices = optional_file(folder_of(self.root), (CHOICES,))
+        options = {} if choices is None else _options(choices)
+        return Questions(
+            tuple(
+                Question(
+                    name=name,
+                    text=texts.get(name, "").strip(),
+                    options=tuple(one for one, _ in options.get(name, [])),
+                    answer="; ".join(one for one, right in options.get(name, []) if right),
+                    concepts=tuple(self.concept_names[number] for number in links.get(name, [])),
+                )
+                for name in self.item_names
+            ),
+            tuple(self.concept_names),
+        )
 
     def parse(self, files: dict[str, Path]) -> AnswerTable:
         """Read the four files."""
@@ -74,6 +97,17 @@ def _links(path: Path, concepts: list[str]) -> dict[str, list[int]]:
 def _texts(path: Path) -> dict[str, str]:
     columns = read_columns(path, ("id", "question_text"))
     return dict(zip(columns.ids("id"), columns.cells("question_text"), strict=True))
+
+
+def _options(path: Path) -> dict[str, list[tuple[str, bool]]]:
+    """Return the options of each question in the order of the file, and whether each is right; empty ones left out."""
+    columns = read_columns(path, ("question_id", "choice_text", "is_correct"))
+    right = columns.answers("is_correct")
+    found: dict[str, list[tuple[str, bool]]] = {}
+    for question, text, value in zip(columns.ids("question_id"), columns.cells("choice_text"), right.tolist()):
+        if text.strip():
+            found.setdefault(question, []).append((text.strip(), bool(value)))
+    return found
 
 
 def _table(

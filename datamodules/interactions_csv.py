@@ -143,7 +143,7 @@ class InteractionsCSV(FileDataModule):
         self.quoting = quoting
         self.layout = layout
         self.learner_files = learner_files
-        self.questions = questions
+        self.question_table = questions
         super().__init__(root=root, test_root=test_root, **common)
         self.save_hyperparameters(given, logger=False)
 
@@ -160,10 +160,10 @@ class InteractionsCSV(FileDataModule):
         else:
             advice = "give the file itself as --data.root, or its name as --data.file"
             found["log"] = find_file(root, (self.file,), advice)
-        if self.questions is not None:
+        if self.question_table is not None:
             advice = "give --data.questions the name of the table of questions, below --data.root"
-            here = optional_file(folder_of(root), (self.questions,))
-            found["questions"] = here or find_file(folder_of(self.root), (self.questions,), advice)
+            here = optional_file(folder_of(root), (self.question_table,))
+            found["questions"] = here or find_file(folder_of(self.root), (self.question_table,), advice)
         return found
 
     def parse(self, files: dict[str, Path]) -> AnswerTable:
@@ -212,7 +212,7 @@ class InteractionsCSV(FileDataModule):
         for role, value in vars(rows).items():
             if role not in _COLUMNS or value is None or value == LEARNER:
                 continue
-            if self.questions is not None and role in ("concept", "answer_key"):
+            if self.question_table is not None and role in ("concept", "answer_key"):
                 continue
             for name in [value] if isinstance(value, str) else value:
                 roles.setdefault(name, role)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lpr_lightning.datamodules.base import LearnerDataModule, recorded
+from lpr_lightning.datamodules.synthetic_wording import needed_concepts, worded_questions
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import built, plain
+from lpr_lightning.questions import Questions
 from lpr_lightning.simulators.true_learners import GrowthWorld
 from lpr_lightning.simulators.world_learners import WorldKind, WorldLearners
 
@@ -80,6 +82,19 @@ class SyntheticLearners(LearnerDataModule):
             concept_names=world.names,
             counts={"rows generated": len(log)},
             prerequisites=self._learners.prerequisites,
+        )
+
+    def read_questions(self) -> Questions:
+        """Return wording by template: topic and level of the concept, numbers by the difficulty of the exercise."""
+        world = self._learners.world
+        needs = needed_concepts(self._learners.prerequisites, self._learners.num_concepts)
+        return worded_questions(
+            self.item_names,
+            world.names,
+            [concept for _, concept in self._exercises()],
+            world.item_difficulty.tolist(),
+            needs,
+            self.world_seed,
         )
 
     def _exercises(self) -> list[tuple[int, int]]:

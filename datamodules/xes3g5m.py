@@ -11,6 +11,7 @@ from lpr_lightning.datamodules.sequences import read_sequences, sequences_table
 from lpr_lightning.datamodules.source import SUFFIXES, find_file, folder_of, open_source, optional_file
 from lpr_lightning.datamodules.table import AnswerTable, readable
 from lpr_lightning.errors import DataError
+from lpr_lightning.questions import Question, Questions
 
 LEVELS = (
     ("train_valid_sequences_quelevel.csv", "test_quelevel.csv"),
@@ -51,6 +52,13 @@ class XES3G5M(FileDataModule):
             files[role] = _metadata(root, name) or _metadata(self.root, name)
         return {role: path for role, path in files.items() if path is not None}
 
+    def read_questions(self) -> Questions:
+        """Return the questions with the options and answers of `questions.json`, where it is there."""
+        plain = super().read_questions()
+        files = self.find(self.root)
+        entries = _read_json(files["questions"]) if "questions" in files else {}
+        return replace(plain, questions=tuple(_with_options(one, entries.get(one.name)) for one in plain.questions))
+
     def parse(self, files: dict[str, Path]) -> AnswerTable:
         """Read the files."""
         pieces = [read_sequences(files[role]) for role in ("train", "test") if role in files]
@@ -86,6 +94,20 @@ def _read_json(path: Path) -> dict[str, object]:
     if not isinstance(value, dict):
         raise DataError(path, "expected a JSON object with one entry for each id")
     return value
+
+
+def _with_options(question: Question, entry: object) -> Question:
+    """Return a question with the options and the answer of its entry."""
+    if not isinstance(entry, dict):
+        return question
+    options, answer = entry.get("options"), entry.get("answer")
+    listed = list(options.values()) if isinstance(options, dict) else options if isinstance(options, list) else []
+    given = answer if isinstance(answer, list) else [] if answer is None else [answer]
+    return replace(
+        question,
+        options=tuple(str(one).strip() for one in listed if str(one).strip()),
+        answer=", ".join(str(one) for one in given),
+    )
 
 
 def _content(question: object) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import ParetoFront as ParetoFront
     from lpr_lightning.callbacks import PathSamples as PathSamples
     from lpr_lightning.callbacks import PathWriter as PathWriter
+    from lpr_lightning.callbacks import QuestionMap as QuestionMap
     from lpr_lightning.callbacks import RankFidelity as RankFidelity
     from lpr_lightning.callbacks import ReliabilityDiagram as ReliabilityDiagram
     from lpr_lightning.callbacks import ResultsTable as ResultsTable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.callbacks import StepSeed as StepSeed
     from lpr_lightning.callbacks import SuccessWriter as SuccessWriter
     from lpr_lightning.callbacks import TrueEffect as TrueEffect
+    from lpr_lightning.callbacks import VectorWriter as VectorWriter
     from lpr_lightning.checks import check_method as check_method
     from lpr_lightning.checks import check_policy as check_policy
     from lpr_lightning.checks import check_simulator as check_simulator
@@ -45,6 +47,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.datamodules.dbe_kt22 import DBEKT22 as DBEKT22
     from lpr_lightning.datamodules.interactions_csv import InteractionsCSV as InteractionsCSV
     from lpr_lightning.datamodules.junyi import Junyi as Junyi
+    from lpr_lightning.datamodules.question_file import QuestionFile as QuestionFile
     from lpr_lightning.datamodules.synthetic import SyntheticLearners as SyntheticLearners
     from lpr_lightning.datamodules.xes3g5m import XES3G5M as XES3G5M
     from lpr_lightning.draws import Draws as Draws
@@ -63,8 +66,11 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
     from lpr_lightning.models.neural_growth import NeuralGrowth as NeuralGrowth
     from lpr_lightning.models.performance_factors import PerformanceFactors as PerformanceFactors
+    from lpr_lightning.models.question_contrastive import QuestionContrastive as QuestionContrastive
     from lpr_lightning.models.simple_kt import SimpleKT as SimpleKT
     from lpr_lightning.models.state_space import StateSpaceGrowth as StateSpaceGrowth
+    from lpr_lightning.nets.text_encoder import PretrainedEncoder as PretrainedEncoder
+    from lpr_lightning.nets.text_encoder import SmallBert as SmallBert
     from lpr_lightning.policies import AllActions as AllActions
     from lpr_lightning.policies import BeamSearch as BeamSearch
     from lpr_lightning.policies import ChainSearch as ChainSearch
@@ -95,10 +101,12 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.simulators.transfer_world import TransferWorld as TransferWorld
     from lpr_lightning.simulators.true_learners import GrowthWorld as GrowthWorld
     from lpr_lightning.simulators.true_learners import TrueLearners as TrueLearners
+    from lpr_lightning.tasks.concept_clusters import ConceptClusters as ConceptClusters
     from lpr_lightning.tasks.goals_ahead import GoalsAhead as GoalsAhead
     from lpr_lightning.tasks.next_answers import NextAnswers as NextAnswers
     from lpr_lightning.tasks.next_paths import NextPaths as NextPaths
     from lpr_lightning.tasks.path_requests import PathRequests as PathRequests
+    from lpr_lightning.tasks.question_texts import QuestionTexts as QuestionTexts
     from lpr_lightning.tasks.random_requests import RandomRequests as RandomRequests
     from lpr_lightning.types import Exercise as Exercise
     from lpr_lightning.types import InteractionBatch as InteractionBatch
@@ -125,6 +133,7 @@ _MODULES = {
     "ParetoFront": "callbacks",
     "PathSamples": "callbacks",
     "PathWriter": "callbacks",
+    "QuestionMap": "callbacks",
     "RankFidelity": "callbacks",
     "ReliabilityDiagram": "callbacks",
     "ResultsTable": "callbacks",
@@ -133,6 +142,7 @@ _MODULES = {
     "StepSeed": "callbacks",
     "SuccessWriter": "callbacks",
     "TrueEffect": "callbacks",
+    "VectorWriter": "callbacks",
     "check_method": "checks",
     "check_policy": "checks",
     "check_simulator": "checks",
@@ -141,6 +151,7 @@ _MODULES = {
     "DBEKT22": "datamodules.dbe_kt22",
     "InteractionsCSV": "datamodules.interactions_csv",
     "Junyi": "datamodules.junyi",
+    "QuestionFile": "datamodules.question_file",
     "SyntheticLearners": "datamodules.synthetic",
     "XES3G5M": "datamodules.xes3g5m",
     "Draws": "draws",
@@ -159,8 +170,11 @@ _MODULES = {
     "MultiTaskLSTM": "models.multitask_lstm",
     "NeuralGrowth": "models.neural_growth",
     "PerformanceFactors": "models.performance_factors",
+    "QuestionContrastive": "models.question_contrastive",
     "SimpleKT": "models.simple_kt",
     "StateSpaceGrowth": "models.state_space",
+    "PretrainedEncoder": "nets.text_encoder",
+    "SmallBert": "nets.text_encoder",
     "AllActions": "policies",
     "BeamSearch": "policies",
     "ChainSearch": "policies",
@@ -191,10 +205,12 @@ _MODULES = {
     "TransferWorld": "simulators.transfer_world",
     "GrowthWorld": "simulators.true_learners",
     "TrueLearners": "simulators.true_learners",
+    "ConceptClusters": "tasks.concept_clusters",
     "GoalsAhead": "tasks.goals_ahead",
     "NextAnswers": "tasks.next_answers",
     "NextPaths": "tasks.next_paths",
     "PathRequests": "tasks.path_requests",
+    "QuestionTexts": "tasks.question_texts",
     "RandomRequests": "tasks.random_requests",
     "Exercise": "types",
     "InteractionBatch": "types",

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from lpr_lightning.draws import Draws
+from lpr_lightning.questions import Questions
 from lpr_lightning.types import Exercise, InteractionBatch, Interactions, PathRequest, Split, State, TensorData
 
 
@@ -263,6 +264,20 @@ class LearnerData(Protocol):
 
     def examples(self, split: Split) -> Examples:
         """Return the examples that the task makes of one split's learners, all of them on every rank."""
+        ...
+
+
+@runtime_checkable
+class HasQuestions(Protocol):
+    """Data whose questions come in words."""
+
+    @property
+    def questions(self) -> Questions:
+        """The questions, by item number; the text of one whose wording is unknown is empty."""
+        ...
+
+    def question_numbers(self, split: Split) -> Tensor:
+        """Return the numbers [E] int64, ascending, of the questions with a text of one split."""
         ...
 
 

@@ -72,3 +72,34 @@ def gathered_objects(value: Value) -> list[Value]:
     if world > 1:
         distributed.all_gather_object(values, value)
     return values
+
+
+def rows_of_all_ranks(rows: Tensor, count: int) -> Tensor:
+    """Return the rows [count, D] of every rank, rank by rank, with gradient; shorter ones end in zeros.
+
+    Where every rank computes the same loss of them, ddp's mean of the gradients is that of one process. Every rank
+    must call it.
+    """
+    world = rank_and_world()[1]
+    padded = torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
+    if world == 1:
+        return padded
+    every: Tensor = _AllRows.apply(padded)  # type: ignore[no-untyped-call]
+    return every
+
+
+class _AllRows(torch.autograd.Function):
+    """Gathers rows; the gradient of a rank's own is the sum of what all ranks send back."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(rank_and_world()[1])]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous().clone()
+        distributed.all_reduce(gradient)
+        rank, world = rank_and_world()
+        return gradient.chunk(world)[rank]

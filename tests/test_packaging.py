@@ -35,9 +35,11 @@ def test_wheel_and_sdist_hold_real_files(project: Path, tmp_path: Path) -> None:
     build = "from setuptools import build_meta as b; print(b.build_sdist('out')); print(b.build_wheel('out'))"
     done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    templates = list((source / "lpr_lightning" / "annotation" / "templates").glob("*.txt"))
+    assert templates
     wanted = {
         path.relative_to(source).as_posix()
-        for path in [*(source / "lpr_lightning").rglob("*.py"), source / "lpr_lightning" / "py.typed"]
+        for path in [*(source / "lpr_lightning").rglob("*.py"), source / "lpr_lightning" / "py.typed", *templates]
     }
     for package in ("datamodules", "callbacks"):
         wanted |= {f"lpr_lightning/{package}/{path.name}" for path in (source / package).glob("*.py")}

@@ -1,4 +1,4 @@
-"""The command line: `python -m lpr_lightning fit|validate|test|predict --config configs/X.yaml`.
+"""The command line: `python -m lpr_lightning fit|validate|test|predict|annotate --config configs/X.yaml`.
 
 Nothing heavy is imported before a subcommand is known, so that `--help` and `--version` answer at once.
 """
@@ -26,7 +26,7 @@ options of every subcommand:
   --traceback             show where an error came from (or LPR_TRACEBACK=1)
 """
 HELP = f"""\
-usage: python -m lpr_lightning {{fit,validate,test,predict}} [--config FILE ...] [options]
+usage: python -m lpr_lightning {{fit,validate,test,predict,annotate}} [--config FILE ...] [options]
 
 Learning-path and exercise recommendation as PyTorch Lightning modules.
 
@@ -35,6 +35,7 @@ subcommands:
   validate                measure on the validation learners
   test                    measure on the test learners
   predict                 write recommendations or predictions for learners
+  annotate                give questions solution steps and knowledge concepts, by a language model
   (each has its own --help, which lists every option of the trainer, the model and the data)
 
 {OPTIONS}
@@ -45,8 +46,10 @@ examples:
   python -m lpr_lightning fit --config configs/grpo.yaml
   python -m lpr_lightning fit --config configs/grpo.yaml --config configs/data/assist09.yaml --data.root DIR
   python -m lpr_lightning test --config configs/grpo.yaml --ckpt_path best
+  python -m lpr_lightning annotate --config configs/annotate.yaml
 """
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
+ANNOTATE = "annotate"
+SUBCOMMANDS = ("fit", "validate", "test", "predict", ANNOTATE)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -71,6 +74,11 @@ def main(args: list[str] | None = None) -> None:
     try:
         if arguments[0] not in SUBCOMMANDS:
             raise LPRError(f"{arguments[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
+        if arguments[0] == ANNOTATE:
+            from lpr_lightning.cli.annotate import run as annotate
+
+            annotate(arguments)
+            return
         if not {"-h", "--help"}.isdisjoint(arguments[1:]):
             from lpr_lightning.cli.help import subcommand_help
 
@@ -87,7 +95,8 @@ def main(args: list[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         if traceback:
             raise
-        _say("interrupted; fit goes on with --ckpt_path last where it had begun")
+        again = "the same command goes on" if arguments[0] == ANNOTATE else "fit goes on with --ckpt_path last"
+        _say(f"interrupted; {again} where it had begun")
         raise SystemExit(130) from stop
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import lpr_lightning
 
 PACKAGES = (
+    "annotation",
     "bases",
     "callbacks",
     "datamodules",
@@ -26,9 +27,10 @@ PACKAGES = (
 _PARTS = {
     "ConceptScorer": "nets.concept_scorer",
     "Demonstrations": "policies.demonstrations",
+    "LocalModel": "annotation.local_model",
     "SmallQwen2": "nets.path_decoder",
 }
-"""Parts of `IBGRPOPolicy` that configurations name and packages do not offer."""
+"""Parts that configurations name and packages do not offer."""
 
 
 @cache

@@ -62,7 +62,7 @@ def test_tracers_are_evaluated_alike() -> None:
     for path in CONFIGS.glob("*.yaml"):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         data = content["data"]
-        if data["init_args"]["task"]["class_path"] == "NextAnswers":
+        if data["init_args"].get("task", {}).get("class_path") == "NextAnswers":
             task = data["init_args"]["task"]["init_args"]
             own = {name: value for name, value in data["init_args"].items() if name not in ("batch_size", "task")}
             found[path.stem] = (data["class_path"], own, task["max_length"], task["evaluation_length"])

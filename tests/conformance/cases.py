@@ -85,6 +85,17 @@ SMALLER = [
         copies=("calibration.frozen.",),
         watched=max(WATCHED, 192),
     ),
+    Case(
+        "contrastive",
+        small=[
+            "--data.num_items=46",  # 32 to train on, whole batches: two processes would see one of an odd number twice
+            "--model.encoder.width=16",
+            "--model.encoder.layers=1",
+            "--model.encoder.heads=2",
+            "--model.encoder.feed_forward=32",
+            "--model.encoder.vocabulary=200",
+        ],
+    ),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
     Case(
         "grpo",
@@ -131,8 +142,20 @@ SMALLER = [
     Case("state_space", small=["--model.iterations=1", "--model.factors=2"]),
 ]
 _BY_NAME = {case.name: case for case in SMALLER}
-METHODS = [_BY_NAME.get(path.stem, Case(path.stem)) for path in sorted(CONFIGS.glob("*.yaml"))]
+WITHOUT_MODEL = ("annotate",)
+"""Configurations of other subcommands, which train nothing; tests/annotation runs them."""
+METHODS = [
+    _BY_NAME.get(path.stem, Case(path.stem))
+    for path in sorted(CONFIGS.glob("*.yaml"))
+    if path.stem not in WITHOUT_MODEL
+]
 """Every configuration of a method; one without a line in `SMALLER` runs with the common flags alone."""
 
-GAPS: dict[tuple[str, str], str] = {}
+GAPS: dict[tuple[str, str], str] = {
+    **{
+        ("contrastive", f"it_trains_on_{name}"): "the data set has no question texts; it refuses and says so"
+        for name in ("assist09", "csv", "junyi", "xes3g5m")
+    },
+    ("contrastive", "everyone_who_asks_is_answered"): "it gives questions vectors, not learners paths",
+}
 """Why a method does not pass a check yet, by the method's and the check's name."""

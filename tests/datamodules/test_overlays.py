@@ -13,15 +13,18 @@ from lpr_lightning.datamodules.assist09 import ASSIST09
 from lpr_lightning.datamodules.dbe_kt22 import DBEKT22
 from lpr_lightning.datamodules.interactions_csv import InteractionsCSV
 from lpr_lightning.datamodules.junyi import Junyi
+from lpr_lightning.datamodules.question_file import QuestionFile
 from lpr_lightning.datamodules.xes3g5m import XES3G5M
 from lpr_lightning.tasks.next_answers import NextAnswers
 from lpr_lightning.tasks.next_paths import NextPaths
 from lpr_lightning.tasks.path_requests import PathRequests
+from lpr_lightning.tasks.question_texts import QuestionTexts
 from lpr_lightning.tasks.random_requests import RandomRequests
 
 FOLDER = Path(__file__).parents[2] / "configs" / "data"
 OWN = ("csv", "kdd_cup", "datashop", "three_lines", "ednet_kt1")
 OVERLAYS = {"assist09": ASSIST09, "junyi": Junyi, "xes3g5m": XES3G5M, "dbe_kt22": DBEKT22}
+OVERLAYS |= {"question_file": QuestionFile}
 OVERLAYS |= dict.fromkeys(OWN, InteractionsCSV)
 
 
@@ -44,7 +47,7 @@ def test_there_is_no_other_overlay() -> None:
     assert {path.stem for path in FOLDER.glob("*.yaml")} == set(OVERLAYS)
 
 
-@pytest.mark.parametrize("task", [NextAnswers, NextPaths, PathRequests, RandomRequests])
+@pytest.mark.parametrize("task", [NextAnswers, NextPaths, PathRequests, QuestionTexts, RandomRequests])
 def test_the_command_line_takes_every_task(task: type) -> None:
     """Its parser compares the annotations of a task with those of the protocol, which no type checker does."""
     parser = ArgumentParser(exit_on_error=False)
