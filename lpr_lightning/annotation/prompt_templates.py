@@ -19,6 +19,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "steps": ("question", "answer"),
     "concepts": ("question", "steps"),
     "mapping": ("question", "steps", "concepts"),
+    "prerequisites": ("concept", "concepts"),
+    "mastery": ("concepts", "records", "prerequisites"),
 }
 """What each template may say as `$name`, beside `$language` and `$standard`; the first must be in it."""
 

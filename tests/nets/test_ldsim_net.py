@@ -27,9 +27,9 @@ def shaken(layers: int = 2, most: int = 2, own_answers: bool = False) -> LDSimNe
         nn.init.normal_(weight, std=0.5, generator=generator)
     net.evidence.rate.copy_(torch.rand(N, generator=generator))
     net.gate.attach(EDGES)
-    weight = torch.zeros(N, N)
-    weight[EDGES[:, 1], EDGES[:, 0]] = torch.tensor([0.9, 0.5, 0.7])
-    net.read.graph.attach(weight)
+    relations = torch.zeros(N, N)
+    relations[EDGES[:, 1], EDGES[:, 0]] = torch.tensor([0.9, 0.5, 0.7])
+    net.read.graph.attach(relations)
     return net.double()
 
 
