@@ -110,7 +110,7 @@ def _until_end(news: IO[str], orders: IO[str], process: subprocess.Popen[str]) -
             orders.close()
             sys.stderr.write("stopping: requests under way are answered and stored; Ctrl-C again to leave them\n")
             continue
-        if not line:
+        if not line.endswith("\n"):  # the end, or half a line of a process that was killed
             return
         yield line
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from jsonargparse import ActionConfigFile, ActionYesNo, Namespace
 from lightning.pytorch import LightningDataModule
@@ -28,21 +28,12 @@ from lpr_lightning.annotation.worker import GRACE, Described, built_client, foll
 from lpr_lightning.cli import closest, names, registry
 from lpr_lightning.cli.parsing import CommandLine, Parser, Settings, read_config
 from lpr_lightning.errors import LPRError, SettingError
+from lpr_lightning.protocols import HasQuestions
 from lpr_lightning.question_files import load_questions
-from lpr_lightning.questions import Question, Questions
+from lpr_lightning.questions import Question
 
 ENDPOINT = "lpr_lightning.annotation.endpoint.ChatEndpoint"
 _PARTS = {"templates": Templates, "retries": Retries, "prices": Prices, "limits": Limits}
-
-
-@runtime_checkable
-class WithQuestions(Protocol):
-    """A datamodule whose questions come in words."""
-
-    @property
-    def questions(self) -> Questions:
-        """The questions, by item number."""
-        ...
 
 
 class Found(NamedTuple):
@@ -170,7 +161,7 @@ def _questions_of_data(config: Namespace) -> tuple[Question, ...]:
     alone.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
     with builder.unwrapped():
         data = alone.instantiate(Namespace(data=config), instantiators=[(builder, object, True)]).data
-    if not isinstance(data, WithQuestions):
+    if not isinstance(data, HasQuestions):
         raise SettingError("data", type(data).__name__, "data with questions in words", "Give --questions FILE.jsonl")
     return data.questions.questions
 
