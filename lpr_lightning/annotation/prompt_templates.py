@@ -19,6 +19,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "steps": ("question", "answer"),
     "concepts": ("question", "steps"),
     "mapping": ("question", "steps", "concepts"),
+    "extend": ("question", "steps", "concepts", "others"),
 }
 """What each template may say as `$name`, beside `$language` and `$standard`; the first must be in it."""
 
