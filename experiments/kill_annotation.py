@@ -113,7 +113,8 @@ def run(kills: int, whom: str, count: int, folder: Path, seed: int = 0, whole: b
         while True:
             before, stored = Counter(came), _stored(folder / "run" / STORE)
             process = _start(folder, server.url, whole)
-            asked = sum(before.values()) + draw.randint(1, max(2, 6 * count // (kills + 1)))
+            share = (3 * count - len(before)) // (kills - done + 1) - WORKERS
+            asked = sum(before.values()) + draw.randint(1, max(1, share))
             while process.poll() is None and (done == kills or sum(came.values()) < asked):
                 time.sleep(0.002)
             if process.poll() is None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 from lpr_lightning.annotation.budget import Budget
@@ -122,6 +123,11 @@ class Asker:
         self._same: dict[str, threading.Lock] = {}
         self._not_before = 0.0
         self._failed_in_a_row = 0
+
+    @cached_property
+    def usual_tokens(self) -> dict[str, float]:
+        """The mean length of the stored answers of this model in tokens, by task, when it is first asked for."""
+        return self.store.usual_tokens(self.client.model)
 
     def ask(self, prompt: Prompt, question: str, task: str) -> Answer:
         """Return the answer to a prompt.

@@ -93,7 +93,7 @@ class ConceptAnnotation:
 
     def still_to_ask(self, question: Question) -> Requests:
         """Return about what the question will take, without what the store holds; nothing is sent."""
-        usual = GUESSED | self.asker.store.usual_tokens(self.asker.client.model)
+        usual = GUESSED | self.asker.usual_tokens
         try:
             replace(self, asker=StoredAnswers(self.asker.client, self.asker.store))(question)
         except NotStoredError as missing:

@@ -13,6 +13,13 @@ from lpr_lightning.questions import Question
 BUSY_EVERY, WRONG_EVERY = 23, 17
 """Of how many requests one is turned away for a moment, and of how many mappings one is out of range at first."""
 MODEL = "scripted"
+_MORE = (
+    "Then do the same once more after a friend has doubled the first number, and compare both results.",
+    "Afterwards write a short story in which exactly this calculation is needed.",
+    "How would your result change if the last number were half as large? Estimate before you calculate.",
+    "Draw a picture of the situation, label what is known, and mark what is wanted.",
+)
+"""What a new question of the script asks for beyond the old one."""
 
 
 def script_of(questions: Sequence[Question]) -> Script:
@@ -41,6 +48,8 @@ def script_of(questions: Sequence[Question]) -> Script:
             return Reply("busy", status=429, headers={"Retry-After": "0.2"})
         if question is None:
             return Reply("the scripted server does not know this question", status=400)
+        if '{"question"' in system:
+            return Reply(json.dumps(_varied(question, user)))
         if '{"steps"' in system:
             return Reply(json.dumps({"steps": question.steps}))
         if '{"concepts"' in system:
@@ -55,6 +64,12 @@ def script_of(questions: Sequence[Question]) -> Script:
         return Reply("the scripted server answers our own templates only", status=400)
 
     return script
+
+
+def _varied(question: Question, user: str) -> dict[str, str]:
+    """Return a new question: the old one with something more to do, another for each one that is listed."""
+    more = _MORE[sum(one in user for one in _MORE) % len(_MORE)]
+    return {"question": f"{question.text} {more}", "answer": "as in the solution", "change": more}
 
 
 def _reasoned(question: Question, concept: int) -> dict[str, str]:

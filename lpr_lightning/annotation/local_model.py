@@ -33,6 +33,8 @@ class LocalModel:
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise LPRError(f"no language model can be loaded from {path}: {reason}") from error
+        ends = self._network.generation_config.eos_token_id or self._tokenizer.eos_token_id
+        self._ends: list[int] = ends if isinstance(ends, list) else [] if ends is None else [int(ends)]
         self._path, self._device = path, device
         self._one_at_a_time = threading.Lock()
 
@@ -60,13 +62,14 @@ class LocalModel:
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=room,
-                pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id or 0,
+                eos_token_id=self._ends or None,
+                pad_token_id=self._tokenizer.pad_token_id or (self._ends or [0])[0],
                 return_dict_in_generate=True,
                 output_logits=bool(prompt.alternatives),
                 **(drawn or {"do_sample": False}),
             )
         new = made.sequences[0, ids.shape[1] :]
-        ended = self._tokenizer.eos_token_id is not None and bool((new == self._tokenizer.eos_token_id).any())
+        ended = len(new) > 0 and int(new[-1]) in self._ends
         text = self._tokenizer.decode(new, skip_special_tokens=True)
         tokens = self._tokens(new, made.logits, prompt.alternatives) if prompt.alternatives else ()
         return Answer(text, ids.shape[1], len(new), "stop" if ended else "length", tokens)

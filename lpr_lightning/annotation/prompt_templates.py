@@ -21,6 +21,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "mapping": ("question", "steps", "concepts"),
     "prerequisites": ("concept", "concepts"),
     "mastery": ("concepts", "records", "prerequisites"),
+    "extend": ("question", "steps", "concepts", "others"),
 }
 """What each template may say as `$name`, beside `$language` and `$standard`; the first must be in it."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from lpr_lightning.annotation.asker import Asker, Retries, SetAsideError
 from lpr_lightning.annotation.budget import Budget, Prices
@@ -19,6 +21,8 @@ from lpr_lightning.annotation.store import AnswerStore
 from lpr_lightning.cache import atomic_write
 from lpr_lightning.errors import checked, checked_or_none
 from lpr_lightning.questions import Question
+
+Result = TypeVar("Result")
 
 STORE, QUESTIONS, SET_ASIDE = "answers.db", "questions.jsonl", "set_aside.jsonl"
 
@@ -130,7 +134,79 @@ class Status:
         return f"{self.done} of {self.total} questions{aside}; {requests}; {self.tokens:,} tokens{money}"
 
 
-def annotate(
+class Job(Protocol[Result]):
+    """What is done with each question, and what is written about it.
+
+    `file` is the name of what comes out; `total` what `done` counts up to.
+    """
+
+    file: str
+    total: int
+
+    def work(self, asker: Asker) -> Callable[[Question], Result]:
+        """Return what makes a result of a question; called in several threads."""
+        ...
+
+    def done(self, outcome: Outcome[Result]) -> int:
+        """Return how many lines `rows` has."""
+        ...
+
+    def finish(self, outcome: Outcome[Result]) -> None:
+        """Look at all results together, before they are written."""
+        ...
+
+    def rows(self, outcome: Outcome[Result]) -> list[dict[str, object]]:
+        """Return the lines of the file that comes out: fields of `Question`, perhaps with others."""
+        ...
+
+    def set_aside(self, outcome: Outcome[Result]) -> dict[str, SetAsideError]:
+        """Return why others were set aside, by name."""
+        ...
+
+    def still_to_ask(self, asker: Asker, question: Question) -> Requests:
+        """Return about what a question will take, without what the store holds."""
+        ...
+
+
+class ConceptJob:
+    """Questions get steps, concepts and pairs, in `questions.jsonl`.
+
+    Args:
+        questions: what to annotate.
+        plan: how.
+    """
+
+    file = QUESTIONS
+
+    def __init__(self, questions: Sequence[Question], plan: Plan) -> None:
+        self.total, self._questions, self._plan = len(questions), questions, plan
+
+    def work(self, asker: Asker) -> ConceptAnnotation:
+        """Return what annotates one question."""
+        return ConceptAnnotation(asker, self._plan.templates, self._plan.keep, self._plan.attempts)
+
+    def done(self, outcome: Outcome[Annotated]) -> int:
+        """Return how many questions are annotated."""
+        return len(outcome.results)
+
+    def finish(self, outcome: Outcome[Annotated]) -> None:
+        """Nothing: each question stands alone."""
+
+    def rows(self, outcome: Outcome[Annotated]) -> list[dict[str, object]]:
+        """Return the annotated questions, with the concepts' reasons."""
+        return [asdict(one.question) | {"reasons": one.reasons} for _, one in sorted(outcome.results.items())]
+
+    def set_aside(self, outcome: Outcome[Annotated]) -> dict[str, SetAsideError]:
+        """Return why questions were set aside."""
+        return {self._questions[place].name: error for place, error in sorted(outcome.set_aside.items())}
+
+    def still_to_ask(self, asker: Asker, question: Question) -> Requests:
+        """Return about what a question will take."""
+        return self.work(asker).still_to_ask(question)
+
+
+def run(
+    job: Job[Result],
     questions: Sequence[Question],
     client: Client,
     plan: Plan,
@@ -138,12 +214,13 @@ def annotate(
     report: Callable[[Status], None] | None = None,
     wait: float = 0.0,
 ) -> Status:
-    """Annotate questions, and write `questions.jsonl` and `set_aside.jsonl` into the plan's folder.
+    """Do a job for each question, and write its file and `set_aside.jsonl` into the plan's folder.
 
     Killed at any moment and called again it goes on, with what the store holds.
 
     Args:
-        questions: what to annotate.
+        job: what is done.
+        questions: those that it was made for.
         client: the model.
         plan: how.
         stop: ends the run when it is set, once the requests under way are answered.
@@ -154,53 +231,62 @@ def annotate(
         EndpointError: no request succeeds; what was done before is in the files.
         SettingError, DamagedFileError, UnwritableFileError: as `AnswerStore`.
     """
-    chosen = plan.chosen(questions)
-    outcome: Outcome[Annotated] = Outcome()
+    outcome: Outcome[Result] = Outcome()
     with AnswerStore(plan.store, wait) as store:
         asker = Asker(client, store, plan.budget(store), plan.retries, stop)
-        work = ConceptAnnotation(asker, plan.templates, plan.keep, plan.attempts)
 
         def status() -> Status:
-            aside = Counter(str(one) for one in outcome.set_aside.values())
+            aside = Counter(str(one) for one in job.set_aside(outcome).values())
             spent = (asker.budget.tokens, asker.budget.money)
-            done = len(outcome.results)
-            return Status(len(chosen), done, dict(aside), dict(asker.counts), *spent, store.lost, outcome.stopped)
+            done = job.done(outcome)
+            return Status(job.total, done, dict(aside), dict(asker.counts), *spent, store.lost, outcome.stopped)
 
-        def tell(_: Outcome[Annotated]) -> None:
+        def tell(_: Outcome[Result]) -> None:
             if report is not None:
                 report(status())
 
         try:
-            run_all(chosen, work, plan.workers, asker.stop, tell, outcome)
+            run_all(questions, job.work(asker), plan.workers, asker.stop, tell, outcome)
         finally:
-            _write(plan, chosen, outcome)
+            job.finish(outcome)
+            aside = [
+                {"name": name, "request": error.task, "reason": error.reason}
+                for name, error in job.set_aside(outcome).items()
+            ]
+            _write(Path(plan.folder) / job.file, job.rows(outcome))
+            _write(Path(plan.folder) / SET_ASIDE, aside)
         return status()
 
 
-def still_to_ask(questions: Sequence[Question], client: Client, plan: Plan) -> Requests:
-    """Return about what annotating the questions will still take; nothing is sent, no file is made."""
-    import tempfile
+def annotate(
+    questions: Sequence[Question],
+    client: Client,
+    plan: Plan,
+    stop: threading.Event | None = None,
+    report: Callable[[Status], None] | None = None,
+    wait: float = 0.0,
+) -> Status:
+    """Give questions steps, concepts and pairs, in `questions.jsonl`; arguments and errors as those of `run`."""
+    chosen = plan.chosen(questions)
+    return run(ConceptJob(chosen, plan), chosen, client, plan, stop, report, wait)
 
+
+def still_to_ask(
+    each: Callable[[Asker, Question], Requests], questions: Sequence[Question], client: Client, plan: Plan
+) -> Requests:
+    """Return about what a job, by its `still_to_ask`, will still take; nothing is sent, no file is made."""
     there = plan.store.is_file()
     with tempfile.TemporaryDirectory() as empty, AnswerStore(plan.store if there else Path(empty) / STORE) as store:
-        work = ConceptAnnotation(Asker(client, store), plan.templates, plan.keep, plan.attempts)
-        each = [work.still_to_ask(question) for question in plan.chosen(questions)]
+        asker = Asker(client, store)
+        needed = [each(asker, question) for question in questions]
     return Requests(
-        sum(one.requests for one in each),
-        sum(one.prompt_tokens for one in each),
-        sum(one.answer_tokens for one in each),
+        sum(one.requests for one in needed),
+        sum(one.prompt_tokens for one in needed),
+        sum(one.answer_tokens for one in needed),
     )
 
 
-def _write(plan: Plan, questions: Sequence[Question], outcome: Outcome[Annotated]) -> None:
-    """Write the questions that are done, with the concepts' reasons, and those that were set aside."""
-    done = [asdict(one.question) | {"reasons": one.reasons} for _, one in sorted(outcome.results.items())]
-    aside = [_told(questions[place], error) for place, error in sorted(outcome.set_aside.items())]
-    for name, rows in ((QUESTIONS, done), (SET_ASIDE, aside)):
-        with atomic_write(Path(plan.folder) / name) as staged:
-            lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-            staged.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def _told(question: Question, error: SetAsideError) -> dict[str, str]:
-    return {"name": question.name, "text": question.text, "request": error.task, "reason": error.reason}
+def _write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    with atomic_write(path) as staged:
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        staged.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

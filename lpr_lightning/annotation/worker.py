@@ -18,16 +18,19 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import IO, Any, TypedDict
+from typing import IO, TYPE_CHECKING, Any, TypedDict
 
 from lpr_lightning.annotation.asker import Retries
 from lpr_lightning.annotation.budget import Prices
 from lpr_lightning.annotation.chat import Client
 from lpr_lightning.annotation.keys import without_key
 from lpr_lightning.annotation.prompt_templates import Templates
-from lpr_lightning.annotation.work import Limits, Plan, Status, annotate
+from lpr_lightning.annotation.work import ConceptJob, Limits, Plan, Status, run
 from lpr_lightning.errors import LPRError
 from lpr_lightning.questions import Question
+
+if TYPE_CHECKING:
+    from lpr_lightning.annotation.extension import Extension
 
 GRACE = 5.0
 """Seconds beyond a request's timeout until another process lets go of a store."""
@@ -47,8 +50,9 @@ def follow(
     questions: Sequence[Question],
     wait: float,
     report: Callable[[Status], None],
+    extension: Extension | None = None,
 ) -> Status:
-    """Annotate questions in a process of its own; return how that ended.
+    """Annotate or extend questions in a process of its own; return how that ended.
 
     Ctrl-C asks it to end with the requests under way; a second one ends it at once.
 
@@ -58,11 +62,18 @@ def follow(
         questions: what to annotate.
         wait: seconds to wait for the process of an earlier command.
         report: called as the run goes on.
+        extension: how to extend them, in the place of annotating them.
 
     Raises:
         LPRError: what the process raised, or that it died.
     """
-    work = {"client": client, "plan": asdict(plan), "questions": [asdict(one) for one in questions], "wait": wait}
+    work = {
+        "client": client,
+        "plan": asdict(plan),
+        "questions": [asdict(one) for one in questions],
+        "wait": wait,
+        "extension": None if extension is None else asdict(extension),
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "lpr_lightning.annotation.worker"],
         stdin=subprocess.PIPE,
@@ -110,7 +121,7 @@ def _until_end(news: IO[str], orders: IO[str], process: subprocess.Popen[str]) -
             orders.close()
             sys.stderr.write("stopping: requests under way are answered and stored; Ctrl-C again to leave them\n")
             continue
-        if not line:
+        if not line.endswith("\n"):  # the end, or half a line of a process that was killed
             return
         yield line
 
@@ -123,8 +134,15 @@ def main() -> int:
     threading.Thread(target=_stop_at_end, args=(sys.stdin, stop), daemon=True).start()
     try:
         questions = [_question(row) for row in work["questions"]]
-        status = annotate(questions, built_client(work["client"]), _plan(work["plan"]), stop, _tell, work["wait"])
-        _tell(status)
+        client, plan = built_client(work["client"]), _plan(work["plan"])
+        if work["extension"] is None:
+            _tell(run(ConceptJob(questions, plan), questions, client, plan, stop, _tell, work["wait"]))
+        else:
+            from lpr_lightning.annotation.extension import Extension  # with torch
+            from lpr_lightning.annotation.extension_job import ExtensionJob
+
+            job = ExtensionJob(questions, plan, Extension(**work["extension"]))
+            _tell(run(job, questions, client, plan, stop, _tell, work["wait"]))
     except LPRError as error:
         _say({"error": without_key(str(error), None)})
     except Exception:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, get_args
 
 from jsonargparse import ActionConfigFile, ActionYesNo, Namespace
 from lightning.pytorch import LightningDataModule
@@ -20,29 +20,23 @@ from lpr_lightning.annotation.budget import Budget, Prices
 from lpr_lightning.annotation.chat import Client
 from lpr_lightning.annotation.concepts import Requests
 from lpr_lightning.annotation.demo import MODEL, script_of
+from lpr_lightning.annotation.extension import Extension
+from lpr_lightning.annotation.extension_job import ExtensionJob
 from lpr_lightning.annotation.progress import Progress
 from lpr_lightning.annotation.prompt_templates import Templates, copy_templates
 from lpr_lightning.annotation.scripted_server import ScriptedServer
-from lpr_lightning.annotation.work import QUESTIONS, SET_ASIDE, Limits, Plan, Status, still_to_ask
+from lpr_lightning.annotation.work import SET_ASIDE, ConceptJob, Limits, Plan, Status, still_to_ask
 from lpr_lightning.annotation.worker import GRACE, Described, built_client, follow
 from lpr_lightning.cli import closest, names, registry
 from lpr_lightning.cli.parsing import CommandLine, Parser, Settings, read_config
 from lpr_lightning.errors import LPRError, SettingError
+from lpr_lightning.protocols import HasQuestions
 from lpr_lightning.question_files import load_questions
-from lpr_lightning.questions import Question, Questions
+from lpr_lightning.questions import Question
 
+JobName = Literal["annotate", "extend"]
 ENDPOINT = "lpr_lightning.annotation.endpoint.ChatEndpoint"
 _PARTS = {"templates": Templates, "retries": Retries, "prices": Prices, "limits": Limits}
-
-
-@runtime_checkable
-class WithQuestions(Protocol):
-    """A datamodule whose questions come in words."""
-
-    @property
-    def questions(self) -> Questions:
-        """The questions, by item number."""
-        ...
 
 
 class Found(NamedTuple):
@@ -74,14 +68,19 @@ def run(arguments: list[str]) -> Status | Requests | None:
             client = Described(
                 class_path=ENDPOINT, init_args={"model": MODEL, "base_url": server.url, "api_key_env": None}
             )
-            chosen = [replace(one, steps=(), concepts=(), pairs=()) for one in chosen]
+            if given.job == "annotate":
+                chosen = [replace(one, steps=(), concepts=(), pairs=()) for one in chosen]
         if client is None:
             raise SettingError(
                 "client", None, "a language model", "Give --client ChatEndpoint --client.model NAME, or --demo"
             )
+        extension = Extension(**vars(given.extension)) if given.job == "extend" else None
+        job: ConceptJob | ExtensionJob = ConceptJob(chosen, plan)
+        if extension is not None:
+            job = ExtensionJob(chosen, plan, extension)
         if given.dry_run:
-            return _dry_run(console, chosen, client, plan)
-        return _annotated(console, chosen, client, plan)
+            return _dry_run(console, job, chosen, client, plan)
+        return _asked(console, job, chosen, client, plan, extension)
 
 
 def parse(line: CommandLine) -> Namespace:
@@ -103,6 +102,9 @@ def parse(line: CommandLine) -> Namespace:
     parser.add_argument("--keep", type=bool, default=True, help="Keep steps, concepts and pairs that questions have.")
     parser.add_argument("--attempts", type=int, default=3, help="How often a request is asked until it is valid.")
     parser.add_argument("--workers", type=int, default=8, help="How many questions at once.")
+    jobs = get_args(JobName)
+    parser.add_argument("--job", type=JobName, default=jobs[0], help="Annotate questions, or extend annotated ones.")
+    parser.add_argument("--extension", type=Extension, default=Extension())
     parser.add_argument("--demo", action=ActionYesNo(no_prefix="no_"), default=False, help="Ask a scripted server.")
     parser.add_argument("--dry_run", action="store_true", help="Say what it would cost, and send nothing.")
     parser.add_argument("--copy_templates", type=str | None, help="Write the templates into a folder, and leave.")
@@ -170,18 +172,20 @@ def _questions_of_data(config: Namespace) -> tuple[Question, ...]:
     alone.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
     with builder.unwrapped():
         data = alone.instantiate(Namespace(data=config), instantiators=[(builder, object, True)]).data
-    if not isinstance(data, WithQuestions):
+    if not isinstance(data, HasQuestions):
         raise SettingError("data", type(data).__name__, "data with questions in words", "Give --questions FILE.jsonl")
     return data.questions.questions
 
 
-def _dry_run(console: Console, questions: Sequence[Question], client: Described, plan: Plan) -> Requests:
+def _dry_run(
+    console: Console, job: ConceptJob | ExtensionJob, questions: Sequence[Question], client: Described, plan: Plan
+) -> Requests:
     """Say what the questions would still cost."""
     arguments = dict(client["init_args"])
     if client["class_path"] == ENDPOINT:
         arguments["api_key_env"] = None  # nothing is sent
     model = built_client(Described(class_path=client["class_path"], init_args=arguments))
-    needed = still_to_ask(questions, model, plan)
+    needed = still_to_ask(job.still_to_ask, questions, model, plan)
     cost = plan.prices.cost(needed.prompt_tokens, needed.answer_tokens)
     unknown = "give --prices.prompt and --prices.answer, of a million tokens, to see the money"
     console.print(
@@ -192,12 +196,19 @@ def _dry_run(console: Console, questions: Sequence[Question], client: Described,
     return needed
 
 
-def _annotated(console: Console, questions: Sequence[Question], client: Described, plan: Plan) -> Status:
-    """Annotate, and say how it ended."""
+def _asked(
+    console: Console,
+    job: ConceptJob | ExtensionJob,
+    questions: Sequence[Question],
+    client: Described,
+    plan: Plan,
+    extension: Extension | None,
+) -> Status:
+    """Do the job, and say how it ended."""
     timeout = client["init_args"].get("timeout")
     wait = GRACE + (float(timeout) if isinstance(timeout, int | float) else 60.0)
-    with Progress(console, len(questions)) as progress:
-        status = follow(client, plan, questions, wait, progress)
+    with Progress(console, job.total) as progress:
+        status = follow(client, plan, questions, wait, progress, extension)
     console.print(str(status))
     if status.lost:
         console.print(
@@ -210,5 +221,5 @@ def _annotated(console: Console, questions: Sequence[Question], client: Describe
         console.print(f"left {left:,}: {status.stopped}; the same command goes on", markup=False)
     folder = Path(plan.folder)
     aside = f", {folder / SET_ASIDE}" if status.set_aside else ""
-    console.print(f"written: {folder / QUESTIONS}{aside}")
+    console.print(f"written: {folder / job.file}{aside}")
     return status

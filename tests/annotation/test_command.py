@@ -18,9 +18,10 @@ from annotation_scripts import KEY, STEPS, first, questions, task, valid
 from lpr_lightning.annotation import AnswerStore, Reply, Request, ScriptedServer
 from lpr_lightning.annotation.concepts import Requests
 from lpr_lightning.annotation.demo import script_of
-from lpr_lightning.annotation.work import QUESTIONS, SET_ASIDE, STORE
+from lpr_lightning.annotation.work import QUESTIONS, SET_ASIDE, STORE, Status
 from lpr_lightning.cli import main
 from lpr_lightning.cli.annotate import run
+from lpr_lightning.datamodules.synthetic import SyntheticLearners
 from lpr_lightning.errors import LPRError
 from lpr_lightning.question_files import load_questions, save_questions
 from lpr_lightning.questions import Question, Questions
@@ -256,3 +257,23 @@ def test_an_interruption_ends_with_the_requests_under_way(home: Path, killing: M
 def test_the_demo_answers_only_what_it_knows() -> None:
     with pytest.raises(LPRError, match="lacks them"):
         script_of(questions(1))
+
+
+@pytest.mark.timeout(180)
+def test_the_configuration_runs_as_it_stands(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    status = run(["annotate", "--config", str(project / "configs" / "annotate.yaml")])
+    assert isinstance(status, Status)
+    assert (status.done, status.total, status.set_aside, status.stopped) == (50, 50, {}, "")
+    assert status.counts["not valid"] > 0
+    assert status.counts["status 429"] > 0
+    found = load_questions(tmp_path / "logs" / "annotate" / "demo" / QUESTIONS).questions
+    data = SyntheticLearners(num_concepts=10, num_learners=20)
+    assert found.questions == data.questions.questions
+    laid_over = SyntheticLearners(
+        num_concepts=10, num_learners=20, questions_file=str(tmp_path / "logs" / "annotate" / "demo" / QUESTIONS)
+    )
+    assert laid_over.questions.questions == data.questions.questions
