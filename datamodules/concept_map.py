@@ -19,13 +19,14 @@ from lpr_lightning.errors import DataError
 class ConceptMap:
     """Questions and their concepts: `items` and `concepts` are names, `item_concepts` [Q, C] int64, -1 where unused.
 
-    The first concept of a question is the one that it is chosen for: the one with the fewest questions, so that nearly
-    every concept has a question of its own; where a concept has none, it is given one of a concept that has several.
+    The first concept of a question is the one that it is chosen for: each concept has a question of its own; all other
+    questions are chosen for their rarest concept. Concepts for which no question is left are `left_out`.
     """
 
     items: list[str]
     concepts: list[str]
     item_concepts: Tensor
+    left_out: int = 0
 
     @classmethod
     def read(cls, path: str) -> ConceptMap:
@@ -33,21 +34,29 @@ class ConceptMap:
 
         Raises:
             MissingFileError: the file is not there.
-            DataError: it is no such map, or a concept has no question of its own.
+            DataError: it is no such map.
         """
         file = existing_file(path, "concept_map")
         found = _mapping(file)
         concepts = sorted(found, key=natural_key)
         items = sorted({question for questions in found.values() for question in questions}, key=natural_key)
         number = {name: place for place, name in enumerate(items)}
+        asked = [sorted({number[question] for question in found[name]}) for name in concepts]
+        own: dict[int, int] = {}
+        order = sorted(range(len(concepts)), key=lambda one: len(asked[one]))
+        kept = sorted(one for one in order if _given(one, asked, own))
         on: list[list[int]] = [[] for _ in items]
-        for place, name in enumerate(concepts):
-            for question in dict.fromkeys(found[name]):
-                on[number[question]].append(place)
-        size = [len(set(found[name])) for name in concepts]
-        first = _firsts(file, on, size, concepts)
-        ordered = [[one, *(other for other in many if other != one)] for one, many in zip(first, on, strict=True)]
-        return cls(items, concepts, torch.from_numpy(concept_matrix(ordered)).long())
+        for place, concept in enumerate(kept):
+            for question in asked[concept]:
+                on[question].append(place)
+        rank = {concept: place for place, concept in enumerate(kept)}
+        rows = []
+        for question, many in enumerate(on):
+            rarest = min(many, key=lambda one: (len(asked[kept[one]]), one))
+            first = rank[own[question]] if question in own else rarest
+            rows.append([first, *(one for one in many if one != first)])
+        matrix = torch.from_numpy(concept_matrix(rows)).long()
+        return cls(items, [concepts[one] for one in kept], matrix, len(concepts) - len(kept))
 
 
 def _mapping(file: Path) -> dict[str, list[str]]:
@@ -62,17 +71,24 @@ def _mapping(file: Path) -> dict[str, list[str]]:
     return {str(name): [str(one) for one in questions] for name, questions in value.items()}
 
 
-def _firsts(file: Path, on: Sequence[list[int]], size: Sequence[int], concepts: Sequence[str]) -> list[int]:
-    """Return the concept that each question is chosen for."""
-    first = [min(many, key=lambda one: (size[one], one)) for many in on]
-    count = [0] * len(size)
-    for one in first:
-        count[one] += 1
-    for concept in [place for place, own in enumerate(count) if not own]:
-        spare = [question for question, many in enumerate(on) if concept in many and count[first[question]] > 1]
-        if not spare:
-            raise DataError(file, f"the concept {concepts[concept]!r} has no question of its own; leave it out")
-        chosen = max(spare, key=lambda question: count[first[question]])
-        count[first[chosen]] -= 1
-        first[chosen], count[concept] = concept, 1
-    return first
+def _given(concept: int, questions: Sequence[list[int]], own: dict[int, int]) -> bool:
+    """Give a concept a question of its own, moving others along a shortest augmenting path; False if there is none."""
+    reached: dict[int, int] = {}  # a question, and the concept that asks for it
+    waiting = [concept]
+    for asking in waiting:
+        for question in questions[asking]:
+            if question in reached:
+                continue
+            reached[question] = asking
+            if question in own:
+                waiting.append(own[question])
+                continue
+            free: int | None = question
+            while free is not None:  # each concept on the path takes the question that it asked for
+                taker = reached[free]
+                before = next((one for one, whose in own.items() if whose == taker), None)
+                own[free], free = taker, before
+                if before is not None and own.get(before) == taker:
+                    del own[before]
+            return True
+    return False

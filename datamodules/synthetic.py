@@ -105,7 +105,7 @@ class SyntheticLearners(LearnerDataModule):
             items=placed.items,
             concepts=placed.concepts,
             concept_names=[f"Concept {name}" for name in placed.concepts],
-            counts={"rows generated": len(log)},
+            counts={"rows generated": len(log), "concepts without a question of their own": placed.left_out},
             prerequisites=self._learners.prerequisites,
         )
 
