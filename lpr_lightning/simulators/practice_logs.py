@@ -59,7 +59,7 @@ def answered(
     """Let everybody answer an exercise on `concept` [B]; return the items, the answers and the states after it."""
     items = torch.bincount(learners.item_concept, minlength=learners.num_concepts)
     which = (torch.rand(len(concept), generator=generator) * items[concept]).long()
-    item = concept + learners.num_concepts * which
+    item = learners.item_concept.argsort(stable=True)[(items.cumsum(0) - items)[concept] + which]
     asked = Exercise(concept[:, None], item)
     correct = (torch.rand(len(concept), generator=generator) < learners.predict(state, asked)).float()
     return item, correct, learners.practise(state, asked, correct)

@@ -118,6 +118,22 @@ class WorldLearners(HyperparametersMixin, nn.Module, ABC):
             self.register_buffer(name, vars(self.world)[name], persistent=False)
         self.prepare(seed)
 
+    def place(self, item_concept: Tensor) -> None:
+        """Put the exercises on other concepts, [Q] int64, each with one at least; what they differ by stays.
+
+        Raises:
+            SettingError: there are more or fewer exercises, or a concept is left without any.
+        """
+        if len(item_concept) != self.num_items:
+            raise SettingError("item_concept", len(item_concept), f"{self.num_items}, one for each exercise")
+        items = torch.bincount(item_concept, minlength=self.num_concepts)
+        if len(items) != self.num_concepts or not bool((items > 0).all()):
+            raise SettingError("item_concept", "concepts without exercises", "an exercise for each concept at least")
+        offset = self.item_difficulty - self.difficulty[self.item_concept]
+        mean = torch.zeros_like(self.difficulty).index_add(0, item_concept, offset) / items
+        self.item_concept = item_concept.to(self.item_concept)
+        self.item_difficulty = self.difficulty[item_concept] + offset - mean[item_concept]
+
     def prepare(self, seed: int) -> None:
         """Add what else there is to know about the world, in buffers; called once, at the end of the constructor."""
 
