@@ -338,9 +338,7 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         """Return batches of the unseen learners' requests, in the order of `predict_goals`; of a task over questions,
         batches of all questions."""
         if self._unseen is None and isinstance(self.task, QuestionTexts):
-            return IndexedBatches(self.task.every(self), self.batch_size)
-        return IndexedBatches(self._need_unseen().asking(lambda: self.item_concepts), self.batch_size, bucket=False)
-        """Return batches of the unseen learners' requests, in the order of `predict_goals`."""
+            return IndexedBatches(self.task.every(self), self.batch_size, pin=self._pins())
         return IndexedBatches(
             self._need_unseen().asking(lambda: self.item_concepts), self.batch_size, bucket=False, pin=self._pins()
         )

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from lpr_lightning.datamodules.base import LearnerDataModule, recorded
-from lpr_lightning.datamodules.synthetic_wording import needed_concepts, worded_questions
 from lpr_lightning.datamodules.concept_map import ConceptMap
+from lpr_lightning.datamodules.synthetic_wording import needed_concepts, worded_questions
 from lpr_lightning.datamodules.table import AnswerTable
 from lpr_lightning.errors import SettingError
 from lpr_lightning.hparams import built, plain
@@ -100,7 +100,12 @@ class SyntheticLearners(LearnerDataModule):
         )
 
     def read_questions(self) -> Questions:
-        """Return wording by template: topic and level of the concept, numbers by the difficulty of the exercise."""
+        """Return wording by template: topic and level of the concept, numbers by the difficulty of the exercise.
+
+        The questions of a map have no wording.
+        """
+        if self._map is not None:
+            return super().read_questions()
         world = self._learners.world
         needs = needed_concepts(self._learners.prerequisites, self._learners.num_concepts)
         return worded_questions(
@@ -110,6 +115,8 @@ class SyntheticLearners(LearnerDataModule):
             world.item_difficulty.tolist(),
             needs,
             self.world_seed,
+        )
+
     def _on_map(self, log: Interactions, placed: ConceptMap) -> AnswerTable:
         """Return the log with all concepts of each question, the one that it was chosen for first."""
         return AnswerTable(

@@ -26,7 +26,7 @@ options of every subcommand:
   --traceback             show where an error came from (or LPR_TRACEBACK=1)
 """
 HELP = f"""\
-usage: python -m lpr_lightning {{fit,validate,test,predict,annotate}} [--config FILE ...] [options]
+usage: python -m lpr_lightning {{fit,validate,test,predict,annotate,search}} [--config FILE ...] [options]
 
 Learning-path and exercise recommendation as PyTorch Lightning modules.
 
@@ -36,9 +36,8 @@ subcommands:
   test                    measure on the test learners
   predict                 write recommendations or predictions for learners
   annotate                give questions solution steps and knowledge concepts, by a language model
-  (each has its own --help, which lists every option of the trainer, the model and the data)
-  search                  print the questions nearest to a text or a concept (its own options: search --help)
-  (each other one has its own --help, which lists every option of the trainer, the model and the data)
+  search                  print the questions nearest to a text or a concept
+  (each has its own --help, which lists all of its options)
 
 {OPTIONS}
   -h, --help              show this text and leave
@@ -51,7 +50,7 @@ examples:
   python -m lpr_lightning annotate --config configs/annotate.yaml
 """
 ANNOTATE = "annotate"
-SUBCOMMANDS = ("fit", "validate", "test", "predict", ANNOTATE)
+SUBCOMMANDS = ("fit", "validate", "test", "predict", ANNOTATE, "search")
 
 
 def main(args: list[str] | None = None) -> None:
@@ -74,21 +73,18 @@ def main(args: list[str] | None = None) -> None:
     traceback = "--traceback" in arguments or os.environ.get("LPR_TRACEBACK", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
+        if arguments[0] not in SUBCOMMANDS:
+            raise LPRError(f"{arguments[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
         if arguments[0] == "search":
             from lpr_lightning.cli.search import search
 
             search(arguments[1:])
             return
-        if arguments[0] not in SUBCOMMANDS:
-            raise LPRError(f"{arguments[0]!r} is no subcommand: expected one of {', '.join(SUBCOMMANDS)}. See --help.")
         if arguments[0] == ANNOTATE:
             from lpr_lightning.cli.annotate import run as annotate
 
             annotate(arguments)
             return
-            raise LPRError(
-                f"{arguments[0]!r} is no subcommand: expected one of {', '.join([*SUBCOMMANDS, 'search'])}. See --help."
-            )
         if not {"-h", "--help"}.isdisjoint(arguments[1:]):
             from lpr_lightning.cli.help import subcommand_help
 

@@ -75,12 +75,6 @@ class GrowthOnLevels(GrowthNet):
         dynamics = [self.dynamics[name] for name in ("growth", "shape", "repeated", "forgetting")]
         return [self.concept_growth, *dynamics, self.gate.weight]
 
-    @torch.no_grad()
-    def start_from(self, rate: Tensor) -> None:
-        """Take the base rates; a learner without history is predicted by them."""
-        self.evidence.rate.copy_(rate)
-        self.read.head.bias.copy_(rate.logit())
-
     def penalty(self) -> Tensor:
         """Return the sum of squared d_c."""
         return self.concept_growth.square().sum()
