@@ -63,3 +63,7 @@ def test_hypervolume_matches_inclusion_and_exclusion_of_boxes() -> None:
 
 def test_a_point_that_is_not_a_number_has_no_volume() -> None:
     assert hypervolume(torch.tensor([[1.0, 1.0], [torch.nan, 2.0]]), [0.0, 0.0]).isnan()
+
+
+def test_a_point_alone_is_not_dominated() -> None:
+    assert non_dominated(torch.tensor([[0.0, 1.0]])).tolist() == [True]
