@@ -9,7 +9,7 @@ the steps and, by target copies, the next ones with fresh actions; the actor cli
 The plain side, written anew, does what the released code does on a minibatch, with what makes its rows independent
 (`r` of shape [B] instead of [B, 1]):
 
-1. Critic: `nn.LSTM` over one step for each answer (vector + answer vector), from state and cell; the whole head (W1, W2,
+1. Critic: `nn.LSTM` over one step for each answer (vector + answer vector), from state and cell; the head (W1, W2,
    W3, output) over state and goal after each; p and the value before are those that were logged. Twins are two such
    networks; their targets take (as released) the logged p, value and cell of the step before.
 2. Actor: state 300 to 300, goal 768 to 300, both to 1,200, then to 768 for location and scale; a sample, its
