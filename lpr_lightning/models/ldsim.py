@@ -309,7 +309,8 @@ class LDSim(GrowthTracer):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW, with a rate of its own for what is not a network's weight."""
-        few, many = [], []
+        few: list[Tensor] = []
+        many: list[Tensor] = []
         for name, weight in self.net.named_parameters():
             (many if name.startswith("read.") and name != "read.bias" else few).append(weight)
         groups = [
