@@ -101,7 +101,9 @@ PLAYED = [
 """And those that learn from what they have just played."""
 
 VECTORS = [
-    *[flag for flag in REPLAYED if not flag.startswith("--model.net.")],
+    *[flag for flag in REPLAYED if not flag.startswith(("--model.net.", "--model.learning_rate"))],
+    "--model.actor_rate=1e-4",
+    "--model.critic_rate=1e-4",
     "--model.replay.capacity=64",
     "--model.actor.hidden_size=8",
 ]
