@@ -3,8 +3,8 @@
     python experiments/unseen_questions.py --root DIR --out FOLDER \\
         --vectors contrastive=QUESTIONS.safetensors,CONCEPTS.safetensors --vectors latent=…
 
-DIR holds DBE-KT22. A fifth of its questions, drawn by `--seed`, is taken out of the logs of all but the test learners: a
-fit sees no answer to them. It is tested on the answers of test learners. Each pair of vector files is one fit of
+DIR holds DBE-KT22. A fifth of its questions, drawn by `--seed`, is taken out of the logs of all but the test learners:
+a fit sees no answer to them. It is tested on the answers of test learners. Each pair of vector files is one fit of
 configs/calibrated_dkt.yaml; `concepts` is the rival that asks unseen questions by their concepts, with vectors of seen
 ones learned by id. AUC on unseen and on seen questions, with a 95 % interval by bootstrap over learners.
 """
