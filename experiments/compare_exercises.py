@@ -2,13 +2,13 @@
 
     python experiments/compare_exercises.py --data dbe_kt22 --root DIR --out runs/exercises --starts 2048
 
-Methods are configurations: the rules and searches of configs/exercises, and any file of an agent, as in `--methods
-exact_greedy configs/dqn.yaml`. Rules and searches look into the first tracer; an agent is trained on it, for each goal
-and seed. Every method then teaches the same unseen learners towards each of ExRec's four goals: (a) as the first
-tracer answers, (b) as tracers answer that no method was trained on, another seed of the first among them, and (c)
-where learners are synthetic, as they truly do, closed loop. `exact_greedy` also looks into each other tracer, judged
-by that tracer, whose bound it is, and by the truth, which shows what the tracer is worth; and into the truth itself
-(`oracle`, judged by it alone).
+Methods are configurations: the rules and searches of configs/exercises, and any file of an agent, what is laid over it
+behind a +, as in `--methods exact_greedy configs/dqn.yaml+configs/exercises/over/plain_network.yaml`. Rules and searches
+look into the first tracer; an agent is trained on it, for each goal and seed. Every method then teaches the same unseen
+learners towards each of ExRec's four goals: (a) as the first tracer answers, (b) as tracers answer that no method was
+trained on, another seed of the first among them, and (c) where learners are synthetic, as they truly do, closed loop.
+`exact_greedy` also looks into each other tracer, judged by that tracer, whose bound it is, and by the truth, which shows
+what the tracer is worth; and into the truth itself (`oracle`, judged by it alone).
 
 `--out` then holds `exercises.csv`, `exercises.md`, `figure_3.png` and, for a few learners, `figure_9_….png`; the
 pictures also go to TensorBoard there. The same command goes on where it was stopped: fits and figures are kept under
@@ -54,11 +54,11 @@ def say(name: str) -> None:
     print(f"== {name}", flush=True)
 
 
-def method_files(names: Sequence[str] | None) -> list[Path]:
-    """Return the configurations of methods: all of configs/exercises, or those that are named or given by a path."""
+def method_files(names: Sequence[str] | None) -> list[list[Path]]:
+    """Return the files of methods: all of configs/exercises, or those that are named, or given by paths joined by +."""
     known = {path.stem: path for path in sorted((CONFIGS / "exercises").glob("*.yaml")) if path.stem != FRAME}
-    files = list(known.values()) if names is None else [known.get(name, Path(name)) for name in names]
-    if missing := [str(path) for path in files if not path.is_file()]:
+    files = [[known.get(part, Path(part)) for part in name.split("+")] for name in names or known]
+    if missing := [str(path) for one in files for path in one if not path.is_file()]:
         raise SettingError("methods", missing, f"some of {', '.join(known)}, or paths of configurations")
     return files
 
@@ -92,14 +92,14 @@ class Comparison:
     fits: FitFolder
     tracers: Sequence[Fitted]
     judges: Sequence[Judge]
-    files: Sequence[Path]
+    files: Sequence[Sequence[Path]]
     task: ExerciseRequests
     seeds: int
 
     def methods(self, goal: str) -> dict[str, list[Method]]:
         """Return the methods by name for one goal; those that learn, one for each seed."""
         first, found = self.judges[0], dict[str, list[Method]]()
-        for one in [ConfiguredMethod.read(path) for path in self.files]:
+        for one in [ConfiguredMethod.read(*paths) for paths in self.files]:
             if one.learns:
                 found[one.name] = [self._trained(one, goal, seed) for seed in range(self.seeds)]
                 continue
