@@ -12,10 +12,10 @@ from torch.nn.functional import normalize
 from lpr_lightning.bases.off_policy import OffPolicyAgent
 from lpr_lightning.bases.replay import Episodes, Transitions
 from lpr_lightning.bases.staged import datamodule_of
-from lpr_lightning.bases.step_agent import Candidates, Part, needed_simulator
+from lpr_lightning.bases.step_agent import KNOWN, LEFT, TAKEN, Candidates, Part, needed_simulator
 from lpr_lightning.bases.tracer import TracerModule
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import SettingError, checked_positive, checked_share
+from lpr_lightning.errors import SettingError, checked, checked_positive, checked_share
 from lpr_lightning.functional.projected_normal import projected_normal_log_prob, projected_normal_sample
 from lpr_lightning.goals import ConceptGoal
 from lpr_lightning.hparams import built, built_each
@@ -23,17 +23,17 @@ from lpr_lightning.nets.action_nets import Observation
 from lpr_lightning.nets.chain_credit import ChainCredit
 from lpr_lightning.nets.encoders import Encoder, Memory, TracerState
 from lpr_lightning.nets.sphere_actors import ActorSettings, PlainActor, Situation
-from lpr_lightning.nets.targets import follow, target_of
+from lpr_lightning.nets.targets import follow
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.nets.vector_critics import CriticSettings, Going, Ingredients, ModelCritic, Twins
 from lpr_lightning.objectives import Objective
 from lpr_lightning.objectives.step_rewards import MeanGain, StepReward
-from lpr_lightning.protocols import Act, HasVectors, LearnerData, Simulator
+from lpr_lightning.protocols import Act, Environment, HasVectors, LearnerData, Simulator
 from lpr_lightning.ranks import rank_and_world
 from lpr_lightning.simulators.actions import ActionSet
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.tensors import listed
-from lpr_lightning.types import PAD, Exercise, InteractionBatch, PathRequest, Rollout
+from lpr_lightning.types import PAD, Exercise, InteractionBatch, PathRequest, Rollout, State
 
 
 class VectorAgent(OffPolicyAgent):
@@ -59,6 +59,7 @@ class VectorAgent(OffPolicyAgent):
         repeats: an exercise may be asked again within an episode.
         max_grad_norm: gradients are clipped to this norm.
         shaping: credit on the way for what the goal's concepts build on; None leaves rewards as they are (paper).
+        refined: exercises nearest to a direction of which the critics choose one, outside training.
 
     Raises:
         SettingError: a setting is out of range, or does not fit the critic.
@@ -78,11 +79,13 @@ class VectorAgent(OffPolicyAgent):
         repeats: bool,
         max_grad_norm: float,
         shaping: ChainCredit | None,
+        refined: int,
     ) -> None:
         wanted, learners = built_each(objectives, Objective), needed_simulator(simulator)
         worth = built(reward, StepReward) or MeanGain()
         own = goal, wanted, early_stop, encoder, worth
         super().__init__(num_concepts, learners, *own, discount, candidates, repeats, max_grad_norm)
+        self.refined = checked("refined", refined, 1)
         chosen = built(shaping, ChainCredit)
         self.potential = None if chosen is None else chosen.build(self.num_concepts)
         if self.potential is not None and not (isinstance(self.encoder, TracerState) and self.encoder.reads_mastery):
@@ -108,7 +111,7 @@ class VectorAgent(OffPolicyAgent):
         of = Ingredients(self.sizes, concepts, net, self.goal, actions, scale, self.discount, self.potential)
         self.actor = (built(actor, ActorSettings) or PlainActor()).build(self.sizes, concepts, noise)
         self.critics = Twins([critic.build(of) for _ in range(critics)])
-        self.target = target_of(self.critics)
+        self.target = self.critics.copied()
         self.looks_ahead = any(isinstance(one, ModelCritic) and one.horizon > 1 for one in self.critics)
         for name, rate in (("actor_rate", rates[0]), ("critic_rate", rates[1])):
             checked_positive(name, rate)
@@ -175,6 +178,24 @@ class VectorAgent(OffPolicyAgent):
         nearest = self.actions.nearest(direction, 1, allowed if self.restricted else None)
         return Act(nearest.squeeze(-1), log_prob)
 
+    def act(self, environment: Environment, state: State, concept: Tensor, draws: Draws | None) -> Act:
+        """Choose the next exercises: while nothing is explored, the one of the nearest that the critics value most."""
+        act = super().act(environment, state, concept, draws)
+        if draws is not None or self.refined == 1:
+            return act
+        seen, (rows, count) = self.seen(state, concept), (len(concept), min(self.refined, len(self.actions)))
+        allowed = self.allowed(seen) if self.restricted else None
+        nearest = self.actions.nearest(self.mode(seen), count, allowed)
+        learner = (
+            self.encoder.state_of(state[KNOWN]) if self.model_based and isinstance(self.encoder, TracerState) else ()
+        )
+        at = Situation(seen, learner, concept, allowed).repeat(count)
+        value = self.critics(at, self.taken_vector(nearest.flatten())).amin(0).view(rows, count)
+        if allowed is not None:
+            value = value.masked_fill(~allowed.gather(1, nearest), -torch.inf)
+        best = nearest.gather(1, value.argmax(1, keepdim=True)).squeeze(1)
+        return act._replace(action=best.masked_fill(act.action == PAD, PAD))
+
     def directions(self, seen: Observation, draws: Draws | None) -> tuple[Tensor, Tensor | None]:
         """Return the directions to play, [B, D], and their log-probabilities where they are drawn from a density."""
         if draws is None:
@@ -191,6 +212,12 @@ class VectorAgent(OffPolicyAgent):
         direction, scale = self.actor(seen)
         drawn = projected_normal_sample(direction, scale, noise)
         return drawn, projected_normal_log_prob(drawn, direction, scale)
+
+    def seen(self, state: State, concept: Tensor) -> Observation:
+        """Return what is seen in a policy's state."""
+        goal = torch.zeros(len(concept), self.num_concepts + 1, dtype=torch.bool, device=concept.device)
+        goal = goal.scatter(1, torch.where(concept < 0, self.num_concepts, concept), True)[:, :-1]
+        return Observation(self.encoder(state[KNOWN:]), goal, state[LEFT], state[TAKEN])
 
     def situations(self, drawn: Transitions, seen: Observation, later: Observation) -> tuple[Situation, Situation]:
         """Return where learners stood before the steps drawn, and after them, each with its own state."""

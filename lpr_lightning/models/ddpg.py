@@ -58,6 +58,8 @@ class DDPG(VectorAgent):
         critic_rate: learning rate of Adam (paper: 5e-5).
         max_grad_norm: gradients are clipped to this norm.
         shaping: credit on the way for what the goal's concepts build on; None leaves rewards as they are (paper).
+        refined: exercises nearest to a direction of which the critics choose one, outside training (arXiv 1512.07679);
+            1 asks the nearest (paper).
 
     Raises:
         SettingError: a setting is out of range, or no simulator is given.
@@ -84,10 +86,11 @@ class DDPG(VectorAgent):
         critic_rate: float = 3e-4,
         max_grad_norm: float = 10.0,
         shaping: ChainCredit | None = None,
+        refined: int = 1,
     ) -> None:
         settings = arguments(locals())
         own = goal, objectives, early_stop, encoder, reward
-        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm, shaping)
+        super().__init__(num_concepts, simulator, *own, discount, candidates, repeats, max_grad_norm, shaping, refined)
         self.save_hyperparameters(settings)
         self.start_replay(built(replay, ReplaySettings) or ReplaySettings())
         chosen = built(critic, CriticSettings) or PlainValue()

@@ -69,6 +69,11 @@ class NeuralGrowthNet(GrowthNet):
         self.dynamics = nn.ParameterDict({name: torch.tensor(value) for name, value in START.items()})
         self.gate = PrerequisiteGate(num_concepts)
 
+    def asked_weights(self) -> list[nn.Parameter]:
+        """Return the weights of growth: what the LSTM says of levels stays in episodes."""
+        dynamics = [self.dynamics[name] for name in ("growth", "shape", "repeated", "forgetting")]
+        return [self.concept_growth, *dynamics, self.gate.weight]
+
     @torch.no_grad()
     def start_from(self, rate: Tensor) -> None:
         """Take the base rates; a learner without history is predicted by them."""

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from lpr_lightning.errors import checked
 from lpr_lightning.nets.action_nets import STEPS, ConceptActionNet, ConceptNetwork, Observation, Sizes
-from lpr_lightning.types import State
+from lpr_lightning.types import State, repeat_rows
 
 LEAST, MOST = 0.02, 1.0
 """Least and largest length by which noise moves a direction, whatever the number of coordinates."""
@@ -31,11 +31,12 @@ class Situation(NamedTuple):
     concept: Tensor
     allowed: Tensor | None = None
 
-    def twice(self, learner: State) -> Situation:
-        """Return every row twice, side by side, with other states of the learner."""
-        seen = Observation(*(part.repeat_interleave(2, 0) for part in self.seen))
-        allowed = None if self.allowed is None else self.allowed.repeat_interleave(2, 0)
-        return Situation(seen, learner, self.concept.repeat_interleave(2, 0), allowed)
+    def repeat(self, count: int) -> Situation:
+        """Return every row `count` times, side by side."""
+        seen = Observation(*(part.repeat_interleave(count, 0) for part in self.seen))
+        allowed = None if self.allowed is None else self.allowed.repeat_interleave(count, 0)
+        learner = repeat_rows(self.learner, count)
+        return Situation(seen, learner, self.concept.repeat_interleave(count, 0), allowed)
 
 
 class VectorActor(nn.Module, ABC):
@@ -99,7 +100,7 @@ class ConceptActorNet(VectorActor):
     def __init__(self, sizes: Sizes, concepts: Tensor, settings: ConceptNetwork, noise: bool) -> None:
         super().__init__(concepts)
         every = sizes._replace(actions=sizes.concepts)
-        self.net, self.noisy = ConceptActionNet(every, settings, 1, int(noise), False), noise
+        self.net, self.noisy = ConceptActionNet(every, settings, 1, int(noise), False, False), noise
 
     def forward(self, seen: Observation) -> tuple[Tensor, Tensor]:
         """Return directions and standard deviations."""

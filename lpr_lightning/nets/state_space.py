@@ -91,6 +91,11 @@ class StateSpaceNet(GrowthNet):
         self.dynamics = nn.ParameterDict({name: torch.tensor(value) for name, value in START.items()})
         self.gate = PrerequisiteGate(num_concepts)
 
+    def asked_weights(self) -> list[nn.Parameter]:
+        """Return all weights but those of the belief, which stays in episodes."""
+        dynamics = [self.dynamics[name] for name in ("bounds", "growth", "shape", "repeated", "outcome", "forgetting")]
+        return [self.prior, self.loading, self.concept_growth, *dynamics, self.gate.weight]
+
     @torch.no_grad()
     def start_from(self, rate: Tensor) -> None:
         """Start the prior means from the base rates."""

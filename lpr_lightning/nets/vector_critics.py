@@ -17,6 +17,7 @@ from lpr_lightning.functional.value_expansion import expanded_value, expected_ga
 from lpr_lightning.nets.action_nets import Sizes
 from lpr_lightning.nets.chain_credit import ChainPotential
 from lpr_lightning.nets.sphere_actors import Situation, goal_vector, with_steps
+from lpr_lightning.nets.targets import target_of
 from lpr_lightning.nets.tracer_net import TracerNet
 from lpr_lightning.protocols import Goal, VectorActions
 from lpr_lightning.types import PAD, Exercise, State
@@ -70,6 +71,10 @@ class VectorCritic(nn.Module, ABC):
         """Stay in evaluation mode: values are without dropout."""
         return super().train(False)
 
+    @abstractmethod
+    def share(self, other: Self) -> None:
+        """Refer to what another critic refers to: what is not its own is not copied with it."""
+
 
 class PlainCritic(VectorCritic):
     """A network that knows nothing of the model: W3 ReLU(W2 [ReLU(W0 [state; goal]); ReLU(W1 vector)]).
@@ -115,6 +120,10 @@ class PlainCritic(VectorCritic):
         nearest, weight = self.weighing.of(actions, vector, at.allowed)
         value = self._valued(state[:, None].expand(-1, nearest.shape[1], -1), F.embedding(nearest, actions.unit))
         return (weight * value).sum(1)
+
+    def share(self, other: Self) -> None:
+        """Refer to the same actions."""
+        self.actions = other.actions
 
     def _valued(self, state: Tensor, vector: Tensor) -> Tensor:
         """Return the values [...] of vectors [..., D] after hidden states [..., H]."""
@@ -189,7 +198,7 @@ class ModelCritic(VectorCritic):
         first = self._step(at, vector, climbing)
         if self.horizon == 1 or going is None:
             return self.scale * first.gain
-        both = at.twice(first.after)
+        both = at._replace(learner=()).repeat(2)._replace(learner=first.after)
         gains = []
         for step in range(1, self.horizon):
             both = going.advance(both)
@@ -200,6 +209,10 @@ class ModelCritic(VectorCritic):
             both = both._replace(learner=tuple(part.index_select(0, index) for part in later.after))
         chance = torch.stack([1 - first.success, first.success], 1)
         return self.scale * expanded_value(first.gain, chance, torch.stack(gains, 2), at.seen.left, self.gamma)
+
+    def share(self, other: Self) -> None:
+        """Refer to the same goal, actions and potential."""
+        self.goal, self.actions, self.potential = other.goal, other.actions, other.potential
 
     def _step(self, at: Situation, vector: Tensor, climbing: bool) -> _Step:
         """Ask learners what vectors [B, D] stand for."""
@@ -262,6 +275,14 @@ class Twins(nn.ModuleList):
     def forward(self, at: Situation, vector: Tensor, going: Going | None = None, climbing: bool = False) -> Tensor:
         """Return the values of all critics, [C, B]."""
         return torch.stack([critic(at, vector, going, climbing) for critic in self])
+
+    def copied(self) -> Twins:
+        """Return copies that no optimizer trains."""
+        copies = target_of(self)
+        for own, other in zip(copies, self, strict=True):
+            if isinstance(own, VectorCritic) and isinstance(other, VectorCritic):
+                own.share(other)
+        return copies
 
 
 class Ingredients(NamedTuple):

@@ -87,6 +87,13 @@ STEPS = [
 REPLAYED = [*STEPS, "--model.replay.batch_size=16", "--model.replay.updates=2", "--model.replay.warm_up=1"]
 """And those that learn from a replay; it fills up before a watched run is half over."""
 
+VECTORS = [
+    *[flag for flag in REPLAYED if not flag.startswith("--model.net.")],
+    "--model.replay.capacity=64",
+    "--model.actor.hidden_size=8",
+]
+"""And those that act by vectors."""
+
 SMALLER = [
     Case("actor_critic", small=[*STEPS, "--model.group_size=2"]),
     Case(
@@ -105,6 +112,7 @@ SMALLER = [
         copies=("calibration.frozen.",),
         watched=max(WATCHED, 192),
     ),
+    Case("ddpg", small=[*VECTORS, "--model.actor.up_size=8"], copies=("target",)),
     Case("discrete_sac", small=REPLAYED, copies=("targets.",)),
     Case("dqn", small=[*REPLAYED, "--model.target_every=2"], copies=("target.",)),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
@@ -144,8 +152,11 @@ SMALLER = [
         copies=("target.",),
     ),
     Case("trpo", small=[*STEPS, "--model.group_size=2", "--model.critic_steps=1", "--model.gradient_steps=3"]),
+    Case("sac", small=[*VECTORS, "--model.critic.hidden_size=8", "--model.critic.up_size=8"], copies=("target",)),
+    Case("sac_mve", small=VECTORS, copies=("target",)),
     Case("simple_kt", small=["--model.width=8", "--model.num_heads=2", "--model.num_layers=1"]),
     Case("state_space", small=["--model.iterations=1", "--model.factors=2"]),
+    Case("td3", small=[*VECTORS, "--model.actor.up_size=8"], copies=("target",)),
 ]
 _BY_NAME = {case.name: case for case in SMALLER}
 METHODS = [_BY_NAME.get(path.stem, Case(path.stem)) for path in sorted(CONFIGS.glob("*.yaml"))]
