@@ -2,13 +2,13 @@
 
     python experiments/compare_exercises.py --data dbe_kt22 --root DIR --out runs/exercises --starts 2048
 
-Methods are configurations: the rules and searches of configs/exercises, and any file of an agent, what is laid over it
-behind a +, as in `--methods exact_greedy configs/dqn.yaml+configs/exercises/over/plain_network.yaml`. Rules and searches
-look into the first tracer; an agent is trained on it, for each goal and seed. Every method then teaches the same unseen
-learners towards each of ExRec's four goals: (a) as the first tracer answers, (b) as tracers answer that no method was
-trained on, another seed of the first among them, and (c) where learners are synthetic, as they truly do, closed loop.
-`exact_greedy` also looks into each other tracer, judged by that tracer, whose bound it is, and by the truth, which shows
-what the tracer is worth; and into the truth itself (`oracle`, judged by it alone).
+Methods are configurations: the rules and searches of configs/exercises, and any file of an agent, what is laid over
+it behind a +, as in `--methods exact_greedy configs/dqn.yaml+configs/exercises/over/plain_network.yaml`. Rules and
+searches look into the first tracer; an agent is trained on it, for each goal and seed. Every method then teaches the
+same unseen learners towards each of ExRec's four goals: (a) as the first tracer answers, (b) as tracers answer that
+no method was trained on, another seed of the first among them, and (c) where learners are synthetic, as they truly
+do, closed loop. `exact_greedy` also looks into each other tracer, judged by that tracer, whose bound it is, and by
+the truth, which shows what the tracer is worth; and into the truth itself (`oracle`, judged by it alone).
 
 `--out` then holds `exercises.csv`, `exercises.md`, `figure_3.png` and, for a few learners, `figure_9_….png`; the
 pictures also go to TensorBoard there. The same command goes on where it was stopped: fits and figures are kept under
@@ -64,17 +64,17 @@ def method_files(names: Sequence[str] | None) -> list[list[Path]]:
 
 
 def tracer_file(name: str) -> Path:
-    """Return the configuration of a tracer."""
-    for path in (CONFIGS / "tracer" / f"{name}.yaml", CONFIGS / f"{name}.yaml"):
+    """Return the configuration of a tracer, by its name or path."""
+    for path in (Path(name), CONFIGS / "tracer" / f"{name}.yaml", CONFIGS / f"{name}.yaml"):
         if path.is_file():
             return path
-    raise SettingError("tracers", name, "the name of a configuration in configs or configs/tracer")
+    raise SettingError("tracers", name, "a configuration in configs or configs/tracer, or the path of one")
 
 
 def fitted_tracers(fits: FitFolder, names: Sequence[str], other_seed: bool) -> list[Fitted]:
     """Return the tracers, the first one with another seed too."""
     files, found = [tracer_file(name) for name in names], []
-    for name, file in zip(names, files, strict=True):
+    for name, file in [(file.stem, file) for file in files]:
         say(f"tracer {name}")
         found.append(fits.fit(name, file))
         if other_seed and len(found) == 1:
