@@ -34,10 +34,10 @@ LEARNERS = (
 class Case:
     """A configuration in `configs/` and what the suite must be told about its method.
 
-    `small` are further flags that make it small; `copies` are prefixes of parameters without gradient that follow
-    trained ones by design, such as target networks; `on_small_files` are flags for data sets of a few learners;
-    `watched` are the batches of a run whose memory is watched, a multiple of 8, enough for what fills up once;
-    `folder` is where the configuration lies.
+    `small` are further flags that make it small, in which `{configs}` is the folder of the configurations; `copies` are
+    prefixes of parameters without gradient that follow trained ones by design, such as target networks;
+    `on_small_files` are flags for data sets of a few learners; `watched` are the batches of a run whose memory is
+    watched, a multiple of 8, enough for what fills up once; `folder` is where the configuration lies.
     """
 
     name: str
@@ -52,23 +52,28 @@ class Case:
         """The configuration's file."""
         return self.folder / f"{self.name}.yaml"
 
-    @property
-    def words(self) -> list[str]:
-        """The words of a small run after the subcommand."""
-        return ["--config", str(self.config), *SMALL, *LEARNERS, *self.small]
+    def words(self, folder: Path) -> list[str]:
+        """Return the words of a small run after the subcommand, with the configuration of this name in `folder`."""
+        return [*self._begin(folder), *LEARNERS, *self._small(folder)]
 
-    @property
-    def words_without_data(self) -> list[str]:
-        """The same, for other learners than those of the configuration; overlays come before the flags."""
-        return ["--config", str(self.config), *SMALL, *self.small]
+    def words_without_data(self, folder: Path) -> list[str]:
+        """Return them for other learners than those of the configuration; overlays come before the flags."""
+        return [*self._begin(folder), *self._small(folder)]
+
+    def _begin(self, folder: Path) -> list[str]:
+        return ["--config", str(folder / self.config.name), *SMALL]
+
+    def _small(self, folder: Path) -> list[str]:
+        return [flag.replace("{configs}", str(folder)) for flag in self.small]
 
 
-TRACER = CONFIGS / "tracer" / "performance_factors.yaml"
+TRACER = "{configs}/tracer/performance_factors.yaml"
 """The quickest one to fit first."""
 
 FURTHER = (
     "{ahead: {class_path: GoalsAhead, init_args: {"
-    f"tracer: {TRACER}, quantile: 0.3, requests: {{class_path: PathRequests, "
+    f"tracer: {TRACER}, "
+    "quantile: 0.3, requests: {class_path: PathRequests, "
     "init_args: {length: 4, min_distinct: 3, min_targets: 1, train_cuts: 1}}}}}"
 )
 """One further task of short paths."""
