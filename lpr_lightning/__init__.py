@@ -106,6 +106,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.policies import ExactGreedy as ExactGreedy
     from lpr_lightning.policies import ExamValue as ExamValue
     from lpr_lightning.policies import FixedPaths as FixedPaths
+    from lpr_lightning.policies import GenAL as GenAL
     from lpr_lightning.policies import GeneticSearch as GeneticSearch
     from lpr_lightning.policies import GreedySearch as GreedySearch
     from lpr_lightning.policies import HistoricalAnswers as HistoricalAnswers
@@ -240,6 +241,7 @@ _MODULES = {
     "ExactGreedy": "policies",
     "ExamValue": "policies",
     "FixedPaths": "policies",
+    "GenAL": "policies",
     "GeneticSearch": "policies",
     "GreedySearch": "policies",
     "HistoricalAnswers": "policies",

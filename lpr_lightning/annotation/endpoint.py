@@ -83,6 +83,9 @@ class ChatEndpoint:
             http_client=local,  # requests to this machine go through no proxy
         )
 
+    def __reduce__(self) -> str:
+        raise TypeError("a client is not pickled: its key would be in the file")
+
     @property
     def model(self) -> str:
         """The model's name, with a hash of further fields where there are any."""

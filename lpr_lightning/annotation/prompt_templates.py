@@ -22,6 +22,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "prerequisites": ("concept", "concepts"),
     "mastery": ("concepts", "records", "prerequisites"),
     "extend": ("question", "steps", "concepts", "others"),
+    "profile": ("records", "targets"),
+    "choice": ("candidates", "profile", "records", "targets", "left"),
 }
 """What each template may say as `$name`, beside `$language` and `$standard`; the first must be in it."""
 

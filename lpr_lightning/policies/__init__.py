@@ -5,6 +5,7 @@ from __future__ import annotations
 from lpr_lightning.policies.beam import BeamSearch, ChainSearch, GreedySearch, Oracle
 from lpr_lightning.policies.candidates import AllActions, Candidates, ClosureActions, TargetActions
 from lpr_lightning.policies.exact_greedy import ExactGreedy
+from lpr_lightning.policies.gen_al import GenAL, GenALSettings
 from lpr_lightning.policies.genetic import GeneticSearch
 from lpr_lightning.policies.graph import PrerequisiteGraph
 from lpr_lightning.policies.historical import HistoricalAnswers
@@ -26,6 +27,8 @@ __all__ = [
     "ExamValue",
     "FixedPaths",
     "FoundPaths",
+    "GenAL",
+    "GenALSettings",
     "GeneticSearch",
     "GreedySearch",
     "HistoricalAnswers",

@@ -21,7 +21,7 @@ ANSWER = Answer("4", 7, 1, tokens=(Token("4", -0.1, (("4", -0.1), ("5", -3.0))),
 
 def test_what_is_kept_is_found_again_by_another_process(tmp_path: Path) -> None:
     code = (
-        "import sys, os, signal; sys.path.insert(0, sys.argv[2]); from test_store import *\n"
+        "import sys, os, signal; sys.path.insert(0, sys.argv[2]); from test_answer_store import *\n"
         "store = AnswerStore(sys.argv[1]); store.begin(PROMPT, 'm', 'q', 't', 9, 0.5)\n"
         "store.keep(PROMPT, 'm', 'q', 't', ANSWER, 0.25); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from pathlib import Path
 
@@ -230,6 +231,14 @@ def test_a_refusal_of_the_model_is_told(tmp_path: Path) -> None:
     raw = f'{{"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [{choice}]}}'
     outcome, _, _ = annotated(lambda request: Reply(raw=raw), tmp_path / "a.db", count=1)
     assert outcome.set_aside[0].reason == "the model refused: no"
+
+
+def test_a_client_is_in_no_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", KEY)
+    client = ChatEndpoint("m", "http://127.0.0.1:9/v1", "SOME_KEY")
+    assert KEY not in repr(client)
+    with pytest.raises(TypeError, match="its key would be in the file"):
+        pickle.dumps({"callback": client})
 
 
 def test_a_client_makes_one_try() -> None:
