@@ -76,7 +76,8 @@ def test_a_map_of_the_default_kind_changes_no_log(tmp_path: Path) -> None:
 def test_bad_maps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
         ConceptMap.read(str(tmp_path / "none.json"))
-    for value in ([], {}, {"a": []}, {"a": "b"}):
+    bad: list[object] = [[], {}, {"a": []}, {"a": "b"}]
+    for value in bad:
         with pytest.raises(DataError, match="concepts"):
             ConceptMap.read(written(tmp_path, value))
     (tmp_path / "map.json").write_text("{")
