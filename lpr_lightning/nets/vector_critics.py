@@ -262,14 +262,13 @@ def _twice(asked: Exercise) -> Exercise:
 class Twins(nn.ModuleList):
     """Critics of the same make, independent of each other.
 
-        >>> from lpr_lightning.nets.chain_credit import ChainPotential
-    from lpr_lightning.nets.action_nets import Observation
-        >>> actions = torch.eye(3)
-        >>> twins = Twins([PlainCritic(Sizes(2, 0, 3, 3), actions, 4, 4) for _ in range(2)])
-        >>> seen = Observation(torch.zeros(1, 2), torch.ones(1, 3).bool(), torch.tensor([1]), torch.empty(1, 0).long())
-        >>> at = Situation(seen, (), torch.tensor([[0, 1, 2]]))
-        >>> twins(at, actions[:1]).shape
-        torch.Size([2, 1])
+    >>> from lpr_lightning.nets.action_nets import Observation
+    >>> actions = torch.eye(3)
+    >>> twins = Twins([PlainCritic(Sizes(2, 0, 3, 3), actions, 4, 4) for _ in range(2)])
+    >>> seen = Observation(torch.zeros(1, 2), torch.ones(1, 3).bool(), torch.tensor([1]), torch.empty(1, 0).long())
+    >>> at = Situation(seen, (), torch.tensor([[0, 1, 2]]))
+    >>> twins(at, actions[:1]).shape
+    torch.Size([2, 1])
     """
 
     def forward(self, at: Situation, vector: Tensor, going: Going | None = None, climbing: bool = False) -> Tensor:

@@ -258,7 +258,12 @@ def test_a_place_of_another_epoch_begins_anew() -> None:
 
 def test_batches_are_pinned_where_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     pinned: list[Tensor] = []
-    monkeypatch.setattr(Tensor, "pin_memory", lambda one: pinned.append(one) or one)
+
+    def pin(one: Tensor) -> Tensor:
+        pinned.append(one)
+        return one
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
     list(IndexedBatches(Positions(10), 4))
     assert not pinned
     batches = positions(IndexedBatches(Positions(10), 4, pin=True))

@@ -71,7 +71,8 @@ def test_there_is_no_transition_from_learner_to_learner() -> None:
 
 
 def test_targets_are_no_wider_than_they_must_be() -> None:
-    for targets, width in (([[1], [2]], 1), ([[], []], 1), ([[0], [1, 2, 3]], 3)):
+    cases: list[tuple[list[list[int]], int]] = [([[1], [2]], 1), ([[], []], 1), ([[0], [1, 2, 3]], 3)]
+    for targets, width in cases:
         ask = LADDER.request(targets, length=1)
         assert Targets().choose(LADDER, LADDER.start(ask), ask).shape == (2, width)
 
