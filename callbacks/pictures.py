@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,22 +55,26 @@ def as_array(figure: Figure) -> NDArray[np.uint8]:
     >>> as_array(new_figure(2, 1)[0]).shape
     (110, 220, 3)
     """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="rgba", dpi=figure.dpi)
-    width, height = figure.canvas.get_width_height()
-    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4)[..., :3].copy()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def add_figure(trainer: Trainer, tag: str, figure: Figure, file: Path | None = None) -> None:
     """Add a picture at the current step to every TensorBoard logger, and to a PNG file if told; for rank zero alone."""
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-    if boards:
-        picture = as_array(figure)
-        for logger in boards:
-            logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
+    if not boards and file is None:
+        return
+    picture = as_array(figure)  # drawn once: most of the time goes into its layout
+    for logger in boards:
+        logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
     if file is not None:
+        from matplotlib.image import imsave
+
         with atomic_write(file) as temporary:
-            figure.savefig(temporary, format="png")
+            imsave(temporary, picture, format="png")
 
 
 def add_text(trainer: Trainer, tag: str, text: str) -> None:

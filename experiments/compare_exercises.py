@@ -1,14 +1,18 @@
-"""Compare recommenders of exercises: rules, searches and agents on a bank of questions (ExRec, figures 3, 5 and 9).
+"""Compare recommenders of exercises: rules, searches and agents on a bank of questions (ExRec, figures 3, 4, 5 and 9).
 
     python experiments/compare_exercises.py --data dbe_kt22 --root DIR --out runs/exercises --starts 2048
 
-Methods are configurations: the rules and searches of configs/exercises, and any file of an agent, as in `--methods
-exact_greedy configs/dqn.yaml`. Rules and searches look into the first tracer; an agent is trained on it, for each goal
-and seed. Every method then teaches the same unseen learners towards each of ExRec's four goals: (a) as the first
-tracer answers, (b) as tracers answer that no method was trained on, another seed of the first among them, and (c)
-where learners are synthetic, as they truly do, closed loop. `exact_greedy` also looks into each other tracer, judged
-by that tracer, whose bound it is, and by the truth, which shows what the tracer is worth; and into the truth itself
-(`oracle`, judged by it alone).
+Methods are configurations: the rules and searches of configs/exercises, and any file of an agent, what is laid over
+it behind a +, as in `--methods exact_greedy configs/dqn.yaml+configs/exercises/over/plain_network.yaml`. Rules and
+searches look into the first tracer; an agent is trained on it, for each goal and seed. Every method then teaches the
+same unseen learners towards each of ExRec's four goals: (a) as the first tracer answers, (b) as tracers answer that
+no method was trained on, another seed of the first among them, and (c) where learners are synthetic, as they truly
+do, closed loop. `exact_greedy` also looks into each other tracer, judged by that tracer, whose bound it is, and by
+the truth, which shows what the tracer is worth; and into the truth itself (`oracle`, judged by it alone).
+
+`--vectors` asks what questions are worth that a tracer has never seen (figure 4): one over these vectors is fitted on
+answers to a third of the questions, and the others enter as vectors only; a second one, fitted on answers to all, says
+what rules and searches with either bank bring. (The paper's new questions are written by a language model.)
 
 `--out` then holds `exercises.csv`, `exercises.md`, `figure_3.png` and, for a few learners, `figure_9_….png`; the
 pictures also go to TensorBoard there. The same command goes on where it was stopped: fits and figures are kept under
@@ -36,6 +40,7 @@ from lpr_lightning.studies.exercise_methods import GOALS, ConfiguredMethod, bank
 from lpr_lightning.studies.exercise_pictures import Growth, draw_bars, draw_growth, show
 from lpr_lightning.studies.exercise_study import ExerciseStudy, Judge, Method, Values, mastery_path
 from lpr_lightning.studies.exercise_tables import Table, judge_table, over_table
+from lpr_lightning.studies.extended_bank import ExtendedBank
 from lpr_lightning.studies.tracer_fits import FitFolder, Fitted, data_description, data_module, write
 from lpr_lightning.tasks.exercise_requests import ExerciseRequests
 from lpr_lightning.types import PathRequest
@@ -54,27 +59,27 @@ def say(name: str) -> None:
     print(f"== {name}", flush=True)
 
 
-def method_files(names: Sequence[str] | None) -> list[Path]:
-    """Return the configurations of methods: all of configs/exercises, or those that are named or given by a path."""
+def method_files(names: Sequence[str] | None) -> list[list[Path]]:
+    """Return the files of methods: all of configs/exercises, or those that are named, or given by paths joined by +."""
     known = {path.stem: path for path in sorted((CONFIGS / "exercises").glob("*.yaml")) if path.stem != FRAME}
-    files = list(known.values()) if names is None else [known.get(name, Path(name)) for name in names]
-    if missing := [str(path) for path in files if not path.is_file()]:
+    files = [[known.get(part, Path(part)) for part in name.split("+")] for name in names or known]
+    if missing := [str(path) for one in files for path in one if not path.is_file()]:
         raise SettingError("methods", missing, f"some of {', '.join(known)}, or paths of configurations")
     return files
 
 
 def tracer_file(name: str) -> Path:
-    """Return the configuration of a tracer."""
-    for path in (CONFIGS / "tracer" / f"{name}.yaml", CONFIGS / f"{name}.yaml"):
+    """Return the configuration of a tracer, by its name or path."""
+    for path in (Path(name), CONFIGS / "tracer" / f"{name}.yaml", CONFIGS / f"{name}.yaml"):
         if path.is_file():
             return path
-    raise SettingError("tracers", name, "the name of a configuration in configs or configs/tracer")
+    raise SettingError("tracers", name, "a configuration in configs or configs/tracer, or the path of one")
 
 
 def fitted_tracers(fits: FitFolder, names: Sequence[str], other_seed: bool) -> list[Fitted]:
     """Return the tracers, the first one with another seed too."""
     files, found = [tracer_file(name) for name in names], []
-    for name, file in zip(names, files, strict=True):
+    for name, file in [(file.stem, file) for file in files]:
         say(f"tracer {name}")
         found.append(fits.fit(name, file))
         if other_seed and len(found) == 1:
@@ -92,14 +97,14 @@ class Comparison:
     fits: FitFolder
     tracers: Sequence[Fitted]
     judges: Sequence[Judge]
-    files: Sequence[Path]
+    files: Sequence[Sequence[Path]]
     task: ExerciseRequests
     seeds: int
 
     def methods(self, goal: str) -> dict[str, list[Method]]:
         """Return the methods by name for one goal; those that learn, one for each seed."""
         first, found = self.judges[0], dict[str, list[Method]]()
-        for one in [ConfiguredMethod.read(path) for path in self.files]:
+        for one in [ConfiguredMethod.read(*paths) for paths in self.files]:
             if one.learns:
                 found[one.name] = [self._trained(one, goal, seed) for seed in range(self.seeds)]
                 continue
@@ -114,6 +119,17 @@ class Comparison:
                 continue
             name = BOUND + other.name
             found[name] = [Method(name, fingerprint("exact_greedy", other.key), ExactGreedy(), model)]
+        return found
+
+    def extended(self, goals: Sequence[str], banks: ExtendedBank) -> dict[tuple[str, str, str], list[Values]]:
+        """Return what rules and searches bring with the known and with the extended bank."""
+        found = {}
+        for name in goals:
+            for bank in banks.banks():
+                for method, one in banks.methods(self.files, bank).items():
+                    for judge in banks.judges(bank):
+                        goal = goal_named(name, self.fits.data)
+                        found[name, method, judge.name] = [self.study.values(one, goal, name, judge)]
         return found
 
     def judged_by(self, method: str) -> list[str]:
@@ -181,7 +197,9 @@ def draw(comparison: Comparison, table: Table, goals: Sequence[str], learners: i
         show(study.out, f"figure_9_{goal}_{row}", draw_growth(panels, study.data.concept_names))
 
 
-def save(comparison: Comparison, table: Table, goals: Sequence[str], resamples: int, command: str) -> None:
+def save(
+    comparison: Comparison, table: Table, extended: Table, goals: Sequence[str], resamples: int, command: str
+) -> None:
     """Write figures and tables."""
     study, judges = comparison.study, [one.name for one in comparison.judges]
     with (
@@ -190,7 +208,7 @@ def save(comparison: Comparison, table: Table, goals: Sequence[str], resamples: 
     ):
         writer = csv.writer(file)
         writer.writerow(["goal", "method", "judge", "figure", "value"])
-        writer.writerows([*place, *cell] for place, figures in table.items() for cell in figures.items())
+        writer.writerows([*place, *cell] for place, figures in (table | extended).items() for cell in figures.items())
     request = study.request
     learners = len(request.learner.unique())
     lines = [f"{len(request)} starts of {learners} unseen learners, {int(request.length.max())} exercises each."]
@@ -199,6 +217,8 @@ def save(comparison: Comparison, table: Table, goals: Sequence[str], resamples: 
     lines.append(f"\n## Seconds, by {judges[0]}\n\n{over_table(table, goals, judges[0], 'seconds', 1)}")
     lines.append(f"\n## As the authors' code counts, by {judges[0]}\n")
     lines.append(over_table(table, goals, judges[0], "released_share", 3))
+    for judge in dict.fromkeys(judge for _, _, judge in extended):
+        lines.append(f"\n## The bank extended threefold, by {judge}\n\n{judge_table(extended, goals, judge)}")
     text = "\n".join(lines)
     write(study.out / "exercises.md", f"{text}\n\n`{command}`\n")
     print(f"{text}\n{study.out}: exercises.md, exercises.csv, pictures")
@@ -222,6 +242,9 @@ def options_of(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--history", type=int, help="answers before the first start; default 100, synthetic 30")
     parser.add_argument("--stride", type=int, help="answers from one start of a learner to the next; default --length")
     parser.add_argument("--length", type=int, default=10, help="exercises")
+    parser.add_argument(
+        "--vectors", type=Path, help="file of question vectors: figure 4 too, the bank extended threefold"
+    )
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstraps over learners")
     parser.add_argument("--pictured", type=int, default=2, help="learners whose growth is drawn")
     parser.add_argument("--out", type=Path, help="default: compare_exercises/DATA")
@@ -235,6 +258,8 @@ def options_of(words: list[str]) -> argparse.Namespace:
         parser.error("--data needs --root, the folder of the data set")
     if min(options.starts, options.seeds, options.length, options.resamples, options.pictured) < 1:
         parser.error("--starts, --seeds, --length, --resamples and --pictured must be 1 or more")
+    if options.vectors is not None and not options.vectors.is_file():
+        parser.error(f"--vectors: there is no file {options.vectors}; experiments/text_vectors.py makes one")
     if options.history is None:
         options.history = 30 if options.data == "synthetic" else 100
     return options
@@ -266,10 +291,17 @@ def main(words: list[str] | None = None) -> None:
         comparison = compared(options)
         table = table_of(comparison.study, comparison.values(options.goals), options.resamples)
         draw(comparison, table, options.goals, options.pictured)
+        extended: Table = {}
+        if options.vectors is not None:
+            banks = ExtendedBank.fitted(comparison.fits, tracer_file(options.tracers[0]), options.vectors)
+            found = comparison.extended(options.goals, banks)
+            extended = {place: comparison.study.figures(some, options.resamples) for place, some in found.items()}
+            for judge in (banks.part.name, banks.whole.name):
+                show(comparison.study.out, f"figure_4_{judge}", draw_bars(extended, options.goals, judge))
     except LPRError as error:
         raise SystemExit(f"error: {error}") from error
     command = " ".join(["python", "experiments/compare_exercises.py", *words])
-    save(comparison, table, options.goals, options.resamples, command)
+    save(comparison, table, extended, options.goals, options.resamples, command)
 
 
 if __name__ == "__main__":

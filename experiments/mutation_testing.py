@@ -2,14 +2,18 @@
 
     python experiments/mutation_testing.py --packages functional goals --out mutants
     python experiments/mutation_testing.py --packages functional --sample 200 --seed 0
+    python experiments/mutation_testing.py --sample 100 --again
 
 A mutant swaps a comparison or an operator for its neighbour, adds one to a number, negates a condition or takes a minus
-or a `not` away. Each is met by the doctests of its file and by the tests of its name (`tests/functional/test_zpd.py`
-for `functional/zpd.py`), else by all tests of its package. Tests that pass with a mutant let it survive.
+or a `not` away. Each is met by the tests (of these packages, of tasks and metrics; doctests too) that enter the changed
+function, as one run of all of them has recorded: those of its package first, the quickest first, 150 at most. Tests
+that pass with a mutant let it survive.
 
-Everything is imported once; each mutant is a process forked from there, in which the code of the changed functions is
-replaced. Interrupt it when you like: what is done is in `<out>/mutants.json`, and the same command goes on. Survivors
-are listed, line and change, for somebody to read: each is a test more, or a change that changes nothing.
+Tests are collected once; each mutant is a process forked from there, in which the code of the changed functions is
+replaced. What lets it pass there meets it once more with test files that are read again. Interrupt it when you like:
+what is done is in `<out>/mutants.json`, and the same command goes on; `--again` repeats what was not killed, after
+tests were added. Survivors are listed, line and change, for somebody to read: each is a test more, or a change that
+changes nothing, which goes into `mutation_testing.yaml` with its reason and counts no longer.
 """
 
 from __future__ import annotations
@@ -21,25 +25,39 @@ import hashlib
 import importlib
 import inspect
 import json
+import math
 import multiprocessing
 import os
+import pkgutil
 import random
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 
 import pytest
 import torch
+import yaml
 
+import lpr_lightning
 from lpr_lightning.cache import atomic_write
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("functional", "goals", "objectives", "simulators", "policies", "nets")
 SECONDS = 60.0
 """A test that takes longer with a mutant has noticed it."""
+EQUIVALENT = Path(__file__).with_suffix(".yaml")
+"""Changes that change nothing, with the reason."""
+SOURCES = str(PROJECT / "lpr_lightning")
+FLAGS = ("-q", "-p", "no:cacheprovider", "-m", "not slow and not data")
+MOST = 150
+"""Tests that a mutant meets at most."""
+QUICK = (*PACKAGES, "tasks", "metrics")
+"""Folders of tests that train nothing for long: all others are too slow for each mutant."""
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -69,6 +87,22 @@ class Mutant:
     node: int
     line: int
     change: str
+    kind: int = 0
+    inside: str = ""
+    """The function or method that it lies in."""
+    which: int = 1
+    """The how-manieth of its line with the same change."""
+
+    @property
+    def function(self) -> str:
+        """The function or method by its file, as `recorded` names it."""
+        return f"/{self.path.parent.name}/{self.path.name}:{self.inside}"
+
+    @property
+    def place(self) -> str:
+        """The change by the text of its line, which stays when lines before it come or go."""
+        code = self.path.read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
+        return f"{self.path.parent.name}/{self.path.name}: {code}: {self.change}: {self.which}"
 
     @property
     def key(self) -> str:
@@ -124,20 +158,36 @@ def negated(node: ast.AST) -> str | None:
 CHANGES: tuple[Change, ...] = (compared, calculated, counted, negated)
 
 
-def mutants_of(path: Path) -> Iterator[tuple[Mutant, ast.Module]]:
-    """Yield every mutant of a file, with its tree."""
+def mutants_of(path: Path) -> Iterator[Mutant]:
+    """Yield every mutant of a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    left_out = _left_out(tree)
+    left_out, inside = _left_out(tree), dict(_functions_of(tree))
+    seen: Counter[tuple[int, str]] = Counter()
     for number, node in enumerate(ast.walk(tree)):
         if id(node) in left_out:
             continue
-        for change in CHANGES:
-            if change(copy.copy(node) if isinstance(node, ast.Constant) else copy.deepcopy(node)) is None:
-                continue
-            changed = copy.deepcopy(tree)
-            target = next(one for place, one in enumerate(ast.walk(changed)) if place == number)
-            done = change(target)
-            yield Mutant(path, number, int(vars(target)["lineno"]), str(done)), ast.fix_missing_locations(changed)
+        for kind, change in enumerate(CHANGES):
+            done = change(copy.copy(node) if isinstance(node, ast.Constant) else copy.deepcopy(node))
+            if done is not None:
+                place = int(vars(node)["lineno"]), done
+                seen[place] += 1
+                yield Mutant(path, number, *place, kind, inside[id(node)], seen[place])
+
+
+def changed(mutant: Mutant) -> ast.Module:
+    """Return the tree of a mutant's file with its change."""
+    tree = ast.parse(mutant.path.read_text(encoding="utf-8"))
+    CHANGES[mutant.kind](next(one for number, one in enumerate(ast.walk(tree)) if number == mutant.node))
+    return ast.fix_missing_locations(tree)
+
+
+def _functions_of(node: ast.AST, name: str = "") -> Iterator[tuple[int, str]]:
+    """Yield every node with the qualified name of the function or method that it lies in."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef):
+            yield from _functions_of(child, f"{name}{child.name}.")
+        elif isinstance(child, ast.FunctionDef):
+            yield from ((id(one), name + child.name) for one in ast.walk(child))
 
 
 def _left_out(tree: ast.Module) -> set[int]:
@@ -202,34 +252,211 @@ def _functions(owner: object, depth: int = 0) -> Iterator[FunctionType]:
                     yield one
 
 
-def tests_of(path: Path) -> list[str]:
-    """Return the file itself, for its doctests, and the tests that have its name, else those of its package."""
-    folder = PROJECT / "tests" / path.parent.name
-    named = [one for one in (folder / f"test_{path.stem}.py", folder / f"test_{path.stem}_net.py") if one.is_file()]
-    return [str(path), *map(str, named or sorted(folder.glob("test_*.py")))]
+class Recorder:
+    """Notes which functions of the packages each test enters, with its fixtures, and how long it takes."""
+
+    def __init__(self) -> None:
+        self.entered: dict[str, set[str]] = {}
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def around(self, item: pytest.Item) -> Iterator[None]:
+        """Note what a test enters; what the fixtures of a file enter counts for the test that is run first."""
+        entered = self.entered.setdefault(item.nodeid, set())
+
+        def trace(frame: FrameType, event: str, _: object) -> None:
+            path = frame.f_code.co_filename
+            if path.startswith(SOURCES):
+                entered.add(f"{path[len(SOURCES) :]}:{outermost(frame.f_code.co_qualname)}")
+
+        began = time.perf_counter()
+        sys.settrace(trace)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
+            self.seconds[item.nodeid] = time.perf_counter() - began
+
+    def tests(self) -> dict[str, list[str]]:
+        """Return the tests that enter each function, the quickest first."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(self.seconds, key=lambda one: self.seconds[one]):
+            for function in self.entered[name]:
+                found.setdefault(function, []).append(name)
+        return found
 
 
-def outcome(module: ModuleType, tree: ast.Module | None, tests: list[str]) -> str:
-    """Run the tests in a forked process on a changed module: `killed`, `survived` or `too long`."""
+def outermost(name: str) -> str:
+    """Return the function or method that a qualified name lies in.
 
-    def met() -> None:
+    >>> outermost("Rows.split.<locals>.<listcomp>")
+    'Rows.split'
+    """
+    return name.partition(".<locals>")[0]
+
+
+def recorded(kept: Path, items: Sequence[pytest.Item]) -> dict[str, list[str]]:
+    """Return the tests that enter each function of the packages, from `kept` where sources and tests are the same."""
+    sources = sorted([*(PROJECT / "lpr_lightning").rglob("*.py"), *(PROJECT / "tests").rglob("*.py")])
+    content = hashlib.sha256(b"".join(one.read_bytes() for one in sources)).hexdigest()
+    if kept.is_file():
+        found: dict[str, dict[str, list[str]]] = json.loads(kept.read_text(encoding="utf-8"))
+        if content in found:
+            return found[content]
+
+    def write() -> bool:
+        recorder = Recorder()
+        passed = passes(items, recorder.around)
+        with atomic_write(kept) as temporary:
+            temporary.write_text(json.dumps({content: recorder.tests()}), encoding="utf-8")
+        return passed
+
+    if not forked(write, None):
+        sys.exit("the tests fail without any change")
+    return recorded(kept, items)
+
+
+def nearest(tests: list[str], package: str) -> list[str]:
+    """Return the tests that a mutant of a package meets: those of the package first, `MOST` in all."""
+    return sorted(tests, key=lambda one: f"/{package}/" not in one)[:MOST]
+
+
+def equivalent() -> dict[str, str]:
+    """Return the reasons of the changes that change nothing, by `Mutant.place`."""
+    given = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) if EQUIVALENT.is_file() else []
+    return {f"{one['file']}: {one['code']}: {one['change']}: {one.get('which', 1)}": one["reason"] for one in given}
+
+
+def interval(noticed: int, total: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share.
+
+    >>> [round(one, 3) for one in interval(90, 100)]
+    [0.826, 0.945]
+    """
+    share, z = noticed / total, 1.96
+    middle, width = share + z * z / (2 * total), z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
+    return (middle - width) / (1 + z * z / total), (middle + width) / (1 + z * z / total)
+
+
+class Failures:
+    """A plugin of pytest that knows whether a test has failed."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a failure."""
+        self.any = self.any or report.failed
+
+
+def passes(items: Sequence[pytest.Item], around: Callable[[pytest.Item], AbstractContextManager[None]]) -> bool:
+    """Run tests that pytest has collected, each within `around`, until one fails; return whether all pass."""
+    failures = Failures()
+    for number, item in enumerate(items):
+        manager = item.config.pluginmanager
+        if not manager.is_registered(failures):
+            manager.register(failures)
+        later = items[number + 1] if number + 1 < len(items) else None
+        with around(item):
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=later)
+        if failures.any:
+            return False
+    return True
+
+
+def forked(run: Callable[[], bool], seconds: float | None = SECONDS) -> bool | None:
+    """Call `run` in a forked process that says nothing; return what it returns, None where it took too long."""
+
+    def silently() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
-        if tree is not None:
-            replace_code(module, tree)
-        with Path(os.devnull).open("w", encoding="utf-8") as silent:
-            sys.stdout = sys.stderr = silent
-            os._exit(int(pytest.main([*tests, "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not data"])))
+        os._exit(0 if run() else 1)
 
-    process = multiprocessing.get_context("fork").Process(target=met)
+    process = multiprocessing.get_context("fork").Process(target=silently)
     process.start()
-    process.join(SECONDS)
+    process.join(seconds)
     if process.is_alive():
         process.kill()
         process.join()
-        return "too long"
-    return "survived" if process.exitcode in (0, pytest.ExitCode.NO_TESTS_COLLECTED) else "killed"
+        return None
+    return process.exitcode == 0
+
+
+def outcome(module: ModuleType, tree: ast.Module, items: Sequence[pytest.Item]) -> str:
+    """Run the tests in a forked process on a changed module: `killed`, `survived` or `too long`."""
+
+    def met() -> bool:
+        replace_code(module, tree)
+        return passes(items, lambda _: nullcontext())
+
+    passed = forked(met)
+    return "too long" if passed is None else "survived" if passed else "killed"
+
+
+def chosen(package: str, sample: int | None, seed: int) -> list[Mutant]:
+    """Return the mutants of a package, or so many of them drawn at random."""
+    files = [one for one in sorted((PROJECT / "lpr_lightning" / package).glob("*.py")) if one.name != "__init__.py"]
+    every = [mutant for path in files for mutant in mutants_of(path)]
+    if sample is not None and sample < len(every):
+        every = random.Random(seed).sample(every, sample)
+    return sorted(every, key=lambda one: (str(one.path), one.line))
+
+
+def afresh(module: ModuleType, tree: ast.Module, tests: Sequence[str]) -> str:
+    """Do the same with test files that are read again: what they compute when they are read meets the change too."""
+
+    def met() -> bool:
+        replace_code(module, tree)
+        for name, one in list(sys.modules.items()):
+            if str(getattr(one, "__file__", "")).startswith(str(PROJECT / "tests")):
+                del sys.modules[name]
+        return pytest.main([f"--rootdir={PROJECT}", *tests, "-x", *FLAGS]) == 0
+
+    passed = forked(met) if tests else True
+    return "too long" if passed is None else "survived" if passed else "killed"
+
+
+class Run:
+    """A plugin of pytest that meets the mutants in the place of a run of the collected tests."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Meet the mutants."""
+        manager = session.config.pluginmanager
+        with manager.getplugin("capturemanager").global_and_fixture_disabled():
+            self.meet({item.nodeid: item for item in session.items})
+        return True
+
+    def meet(self, items: Mapping[str, pytest.Item]) -> None:
+        """Meet the mutants of all packages by these tests; print survivors and the table."""
+        kept = self.options.out / "mutants.json"
+        done: dict[str, str] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+        if self.options.again:
+            done = {key: found for key, found in done.items() if found == "killed"}
+        reasons, tests = equivalent(), recorded(self.options.out / "tests.json", list(items.values()))
+        tally: dict[str, Counter[str]] = {}
+        for package in self.options.packages:
+            every = chosen(package, self.options.sample, self.options.seed)
+            tally[package] = Counter()
+            for number, mutant in enumerate(every, 1):
+                if mutant.place in reasons:
+                    tally[package]["equivalent"] += 1
+                    continue
+                if mutant.key not in done:
+                    module = importlib.import_module(f"lpr_lightning.{package}.{mutant.path.stem}")
+                    tree, met = changed(mutant), nearest(tests.get(mutant.function, []), package)
+                    found = outcome(module, tree, [items[one] for one in met])
+                    done[mutant.key] = afresh(module, tree, met) if found == "survived" else found
+                    with atomic_write(kept) as temporary:
+                        temporary.write_text(json.dumps(done, indent=0), encoding="utf-8")
+                tally[package][done[mutant.key]] += 1
+                print(f"\r{package}: {number}/{len(every)} {dict(tally[package])}", end="", file=sys.stderr, flush=True)
+                if done[mutant.key] == "survived":
+                    print(f"\n{mutant.path.relative_to(PROJECT)}:{mutant.line}: {mutant.place}", flush=True)
+        print(table(tally))
 
 
 def main() -> None:
@@ -239,37 +466,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("mutants"))
     parser.add_argument("--sample", type=int, help="this many mutants of each package, drawn at random; default: all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="repeat those that were not killed")
     options = parser.parse_args()
+    options.out = options.out.resolve()
     torch.set_num_threads(1)
-    kept = options.out / "mutants.json"
-    done: dict[str, str] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    tally: dict[str, Counter[str]] = {}
-    for package in options.packages:
-        files = [one for one in sorted((PROJECT / "lpr_lightning" / package).glob("*.py")) if one.name != "__init__.py"]
-        every = [(mutant, tree) for path in files for mutant, tree in mutants_of(path)]
-        if options.sample is not None and options.sample < len(every):
-            every = random.Random(options.seed).sample(every, options.sample)
-        tally[package] = Counter()
-        sound: set[Path] = set()
-        for number, (mutant, tree) in enumerate(sorted(every, key=lambda one: (str(one[0].path), one[0].line)), 1):
-            module = importlib.import_module(f"lpr_lightning.{package}.{mutant.path.stem}")
-            tests = tests_of(mutant.path)
-            if mutant.path not in sound and mutant.key not in done:
-                if outcome(module, None, tests) != "survived":
-                    sys.exit(f"the tests of {mutant.path.name} fail without any change")
-                sound.add(mutant.path)
-            if mutant.key not in done:
-                done[mutant.key] = outcome(module, tree, tests)
-                with atomic_write(kept) as temporary:
-                    temporary.write_text(json.dumps(done, indent=0), encoding="utf-8")
-            tally[package][done[mutant.key]] += 1
-            print(f"\r{package}: {number}/{len(every)} {dict(tally[package])}", end="", file=sys.stderr, flush=True)
-            if done[mutant.key] == "survived":
-                print(f"\n{mutant.path.relative_to(PROJECT)}:{mutant.line}: {mutant.change}", flush=True)
-    print("\n| package | mutants | noticed | share |\n|:--|--:|--:|--:|")
-    for package, counts in tally.items():
-        total = counts.total()
-        print(f"| {package} | {total} | {total - counts['survived']} | {1 - counts['survived'] / max(total, 1):.2f} |")
+    for one in pkgutil.walk_packages(lpr_lightning.__path__, "lpr_lightning."):
+        if not one.name.endswith("__main__"):
+            importlib.import_module(one.name)
+    folders = [str(PROJECT / "tests" / one) for one in QUICK] + [f"{SOURCES}/{one}" for one in PACKAGES]
+    sys.exit(pytest.main([f"--rootdir={PROJECT}", *folders, *FLAGS], plugins=[Run(options)]))
+
+
+def table(tally: dict[str, Counter[str]]) -> str:
+    """Return the table of the packages, with the share of changes that are noticed and its 95 % interval."""
+    lines = [
+        "",
+        "| package | mutants | change nothing | noticed | share | 95 % interval |",
+        "|:--|--:|--:|--:|--:|:--|",
+    ]
+    for package, counts in {**tally, "all": sum(tally.values(), Counter())}.items():
+        total = counts.total() - counts["equivalent"]
+        noticed = total - counts["survived"]
+        low, high = interval(noticed, total) if total else (0.0, 1.0)
+        share = f"{noticed / max(total, 1):.2f} | {low:.2f} to {high:.2f}"
+        lines.append(f"| {package} | {counts.total()} | {counts['equivalent']} | {noticed} | {share} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.policies import TargetActions as TargetActions
     from lpr_lightning.policies import TargetsInTurn as TargetsInTurn
     from lpr_lightning.policies import follow_paths as follow_paths
+    from lpr_lightning.policies.learner_session import LearnerSession as LearnerSession
     from lpr_lightning.simulators.actions import ConceptActions as ConceptActions
     from lpr_lightning.simulators.actions import QuestionActions as QuestionActions
     from lpr_lightning.simulators.kes import KESSimulator as KESSimulator
@@ -255,6 +256,7 @@ _MODULES = {
     "TargetActions": "policies",
     "TargetsInTurn": "policies",
     "follow_paths": "policies",
+    "LearnerSession": "policies.learner_session",
     "ConceptActions": "simulators.actions",
     "QuestionActions": "simulators.actions",
     "KESSimulator": "simulators.kes",

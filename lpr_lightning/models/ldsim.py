@@ -86,7 +86,8 @@ class LDSim(GrowthTracer):
         difficulty_decay: weight of the mean squared difficulty of a batch's questions.
         warm_up_epochs: epochs of the warm-up; 0 leaves it out.
         learning_rate: of AdamW.
-        weight_decay: of AdamW.
+        structure_rate: of AdamW on the few numbers of evidence, growth, gate and base rates.
+        weight_decay: of AdamW; not on these.
 
     Raises:
         SettingError: a setting is out of range, or (when the data are there) does not fit them.
@@ -130,6 +131,7 @@ class LDSim(GrowthTracer):
         difficulty_decay: float = 1e-2,
         warm_up_epochs: int = 2,
         learning_rate: float = 2e-3,
+        structure_rate: float = 2e-2,
         weight_decay: float = 1e-3,
     ) -> None:
         super().__init__(num_concepts, gate, penalty)
@@ -159,6 +161,7 @@ class LDSim(GrowthTracer):
         self.difficulty_decay = checked("difficulty_decay", difficulty_decay, 0.0)
         self.warm_up_epochs = checked("warm_up_epochs", warm_up_epochs, 0)
         self.learning_rate = checked_positive("learning_rate", learning_rate)
+        self.structure_rate = checked_positive("structure_rate", structure_rate)
         self.weight_decay = checked("weight_decay", weight_decay, 0.0)
         graph_sizes = (2, neighbours) if relations else (0, 0)
         widths = embedding_size, hidden_size, head_size
@@ -305,9 +308,16 @@ class LDSim(GrowthTracer):
                     old.lerp_(new, 1 - self.teacher_decay)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW."""
-        trained = [weight for weight in self.net.parameters() if weight.numel()]
-        return torch.optim.AdamW(trained, self.learning_rate, weight_decay=self.weight_decay)
+        """Return AdamW, with a rate of its own for what is not a network's weight."""
+        few: list[Tensor] = []
+        many: list[Tensor] = []
+        for name, weight in self.net.named_parameters():
+            (many if name.startswith("read.") and name != "read.bias" else few).append(weight)
+        groups = [
+            {"params": [weight for weight in many if weight.numel()], "weight_decay": self.weight_decay},
+            {"params": few, "lr": self.structure_rate, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, self.learning_rate)
 
     def evaluate(self, batch: InteractionBatch, stage: str) -> dict[str, TensorData]:
         """Predict the answers of a batch, and simulate the second half of its logs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -200,7 +201,8 @@ class QuestionContrastive(Staged):
     @torch.no_grad()
     def concept_vectors(self, names: Sequence[str]) -> Tensor:
         """Return the vectors of concepts by name, [N, D], of length sqrt(D)."""
-        return F.normalize(self(names, "[KC]").float(), dim=-1) * self.net.width**0.5
+        vectors: Tensor = self.net(names, "[KC]")
+        return F.normalize(vectors.float(), dim=-1) * math.sqrt(self.net.width)
 
     def encode_questions(self, questions: Questions, numbers: Sequence[int]) -> Texts:
         """Return the vectors of questions' texts; every process must ask for the same ones, and encodes its share."""

@@ -143,7 +143,12 @@ class QuestionNet(TracerNet):
 
     def mastery(self, state: State, concept: Tensor | None = None) -> Tensor:
         """Return the success probability of every concept [B, N], or of the concepts [B, M] only, [B * G, M]."""
-        half, concepts = self._half(state), self._halves.concepts()[:-1]
+        half = self._half(state)
+        if concept is not None and torch.is_grad_enabled() and self.head.joint.weight.requires_grad:
+            asked, concept = torch.unique(concept, return_inverse=True)  # trained: those asked about are computed anew
+            concepts = self.head.vector_half(F.embedding(asked, self.table.concepts()))
+        else:
+            concepts = self._halves.concepts()[:-1]
         if concept is None:
             return self.head.logits(half[None], concepts)[0].sigmoid()
         groups = half.view(len(concept), len(half) // max(len(concept), 1), half.shape[1])

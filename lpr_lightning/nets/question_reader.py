@@ -89,7 +89,8 @@ class QuestionReader(nn.Module):
         self.of_levels = nn.Linear(3, head_size, bias=False)
         self.out = nn.Linear(head_size, 1, bias=False)
         nn.init.zeros_(self.difficulty.weight)
-        nn.init.normal_(self.out.weight, std=0.01)
+        for small in (self.query.weight, self.out.weight):  # what the rest gives comes first
+            nn.init.normal_(small, std=0.01)
         self._tables, self._answers = Memo(), Memo()
         self._held: ConceptTables | None = None
 

@@ -12,7 +12,7 @@ from lpr_lightning.types import PAD
 
 NEEDED, NEEDING, SELF = 0, 1, 2
 """The types of relations: a builds on b, b builds on a, a is b."""
-SCALE = 1.0
+SCALE = 0.1
 """Of a relation's matrix at the start: concepts begin nearly as they are alone."""
 
 

@@ -8,6 +8,7 @@ were K times as many queries of one row, which is the same product at a K-th of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,6 +26,11 @@ class SharedPrompt:
 
     cache: DynamicCache
     mask: Tensor
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether the prompts are all of one length, so that nothing need be hidden."""
+        return bool(self.mask.all())
 
     def select(self, index: Tensor) -> SharedPrompt:
         """Return the prompts at `index`."""
@@ -66,14 +72,16 @@ def shared_prompt_attention(
     grouped = query.view(prompts, -1, heads, steps, width).transpose(1, 2).reshape(prompts, heads, -1, width)
     to_prompt = grouped @ prompt_key.transpose(2, 3)
     lowest = torch.finfo(to_prompt.dtype).min
-    hidden = ~shared_prompt.mask[:, None, None]
+    hidden = None if shared_prompt.even else ~shared_prompt.mask[:, None, None]
     size, first = to_prompt.shape[3], key.shape[2] - steps
     place = torch.arange(key.shape[2], device=query.device)
     if sliding_window is not None:
         ahead = shared_prompt.mask.sum(1)[:, None] + place[first:]  # position of each query [B, T]
         behind = ahead[:, :, None] - (shared_prompt.mask.cumsum(1) - 1)[:, None] >= sliding_window
-        hidden = hidden | behind.repeat(1, grouped.shape[2] // steps, 1)[:, None]
-    to_prompt = to_prompt.masked_fill(hidden, lowest)
+        behind = behind.repeat(1, grouped.shape[2] // steps, 1)[:, None]
+        hidden = behind if hidden is None else hidden | behind
+    if hidden is not None:
+        to_prompt = to_prompt.masked_fill(hidden, lowest)
     to_prompt = to_prompt.view(prompts, heads, -1, steps, size).transpose(1, 2).reshape(batch, heads, steps, size)
     to_path = query @ key.transpose(2, 3)
     distance = place[first:, None] - place
@@ -81,7 +89,8 @@ def shared_prompt_attention(
     if steps > 1 or sliding_window is not None:
         to_path = to_path.masked_fill(unseen, lowest)
     weight = torch.cat([to_prompt, to_path], 3).softmax(3)
-    weight = torch.nn.functional.dropout(weight, dropout, module.training)
+    if dropout and module.training:
+        weight = torch.nn.functional.dropout(weight, dropout)
     from_prompt, from_path = weight[..., :size], weight[..., size:]
     from_prompt = from_prompt.view(prompts, -1, heads, steps, size).transpose(1, 2).reshape(prompts, heads, -1, size)
     read = (from_prompt @ prompt_value).view(prompts, heads, -1, steps, width).transpose(1, 2)

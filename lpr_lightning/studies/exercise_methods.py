@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,26 +66,26 @@ class ConfiguredMethod:
     """A method named by a configuration: a rule or search by `model.init_args.policy`, an agent by `model.class_path`.
 
     Args:
-        name: of the configuration's file.
-        path: the file.
-        settings: what it says.
+        name: those of the files, joined by `_`.
+        files: the configuration, and what is laid over it.
+        settings: what they say.
     """
 
     name: str
-    path: Path
+    files: Sequence[Path]
     settings: Settings
 
     @classmethod
-    def read(cls, path: Path) -> ConfiguredMethod:
-        """Read a configuration.
+    def read(cls, *files: Path) -> ConfiguredMethod:
+        """Read a configuration, and files that are laid over it.
 
         Raises:
             SettingError: it names neither a policy nor a model.
         """
-        settings = read_config(str(path), short_names())
-        found = cls(path.stem, path, settings)
+        layers = [read_config(str(path), short_names()) for path in files]
+        found = cls("_".join(path.stem for path in files), files, merged(layers))
         if not found.learns and "policy" not in found._arguments:
-            raise SettingError("methods", str(path), "a configuration with model.class_path or model.init_args.policy")
+            raise SettingError("methods", found.name, "a configuration with model.class_path or model.init_args.policy")
         return found
 
     @property
@@ -124,7 +125,7 @@ class ConfiguredMethod:
         own["data"] = {"init_args": {"task": task}}
         fitted = fits.fit_settings(self.name, merged([self.settings, own]), [tracer.key])
         if not isinstance(fitted.tracer, Agent):
-            raise SettingError("methods", type(fitted.tracer).__name__, "an agent", f"look at {self.path}")
+            raise SettingError("methods", type(fitted.tracer).__name__, "an agent", f"look at {self.files[0]}")
         return Method(self.name, fitted.key, fitted.tracer, fitted.tracer.simulator, seed=fits.seed)
 
     def _policy(self) -> Policy:

@@ -34,10 +34,10 @@ LEARNERS = (
 class Case:
     """A configuration in `configs/` and what the suite must be told about its method.
 
-    `small` are further flags that make it small; `copies` are prefixes of parameters without gradient that follow
-    trained ones by design, such as target networks; `on_small_files` are flags for data sets of a few learners;
-    `watched` are the batches of a run whose memory is watched, a multiple of 8, enough for what fills up once;
-    `folder` is where the configuration lies.
+    `small` are further flags that make it small, in which `{configs}` is the folder of the configurations; `copies` are
+    prefixes of parameters without gradient that follow trained ones by design, such as target networks;
+    `on_small_files` are flags for data sets of a few learners; `watched` are the batches of a run whose memory is
+    watched, a multiple of 8, enough for what fills up once; `folder` is where the configuration lies.
     """
 
     name: str
@@ -52,23 +52,28 @@ class Case:
         """The configuration's file."""
         return self.folder / f"{self.name}.yaml"
 
-    @property
-    def words(self) -> list[str]:
-        """The words of a small run after the subcommand."""
-        return ["--config", str(self.config), *SMALL, *LEARNERS, *self.small]
+    def words(self, folder: Path) -> list[str]:
+        """Return the words of a small run after the subcommand, with the configuration of this name in `folder`."""
+        return [*self._begin(folder), *LEARNERS, *self._small(folder)]
 
-    @property
-    def words_without_data(self) -> list[str]:
-        """The same, for other learners than those of the configuration; overlays come before the flags."""
-        return ["--config", str(self.config), *SMALL, *self.small]
+    def words_without_data(self, folder: Path) -> list[str]:
+        """Return them for other learners than those of the configuration; overlays come before the flags."""
+        return [*self._begin(folder), *self._small(folder)]
+
+    def _begin(self, folder: Path) -> list[str]:
+        return ["--config", str(folder / self.config.name), *SMALL]
+
+    def _small(self, folder: Path) -> list[str]:
+        return [flag.replace("{configs}", str(folder)) for flag in self.small]
 
 
-TRACER = CONFIGS / "tracer" / "performance_factors.yaml"
+TRACER = "{configs}/tracer/performance_factors.yaml"
 """The quickest one to fit first."""
 
 FURTHER = (
     "{ahead: {class_path: GoalsAhead, init_args: {"
-    f"tracer: {TRACER}, quantile: 0.3, requests: {{class_path: PathRequests, "
+    f"tracer: {TRACER}, "
+    "quantile: 0.3, requests: {class_path: PathRequests, "
     "init_args: {length: 4, min_distinct: 3, min_targets: 1, train_cuts: 1}}}}}"
 )
 """One further task of short paths."""
@@ -84,18 +89,33 @@ STEPS = [
 ]
 """Flags that make agents small that choose step by step."""
 
-REPLAYED = [*STEPS, "--model.replay.batch_size=16", "--model.replay.updates=2", "--model.replay.warm_up=1"]
-"""And those that learn from a replay; it fills up before a watched run is half over."""
+REPLAYED = [
+    *STEPS,
+    "--model.replay.batch_size=16",
+    "--model.replay.updates=2",
+    "--model.replay.warm_up=1",
+    "--model.learning_rate=1e-4",  # as below
+]
+"""And those that learn from a replay."""
+
+PLAYED = [
+    *STEPS,
+    "--model.group_size=2",
+    "--model.critic_learning_rate=1e-4",  # Adam turns rounding of gradients near 0 into steps of this size
+]
+"""And those that learn from what they have just played."""
 
 VECTORS = [
-    *[flag for flag in REPLAYED if not flag.startswith("--model.net.")],
+    *[flag for flag in REPLAYED if not flag.startswith(("--model.net.", "--model.learning_rate"))],
+    "--model.actor_rate=1e-4",
+    "--model.critic_rate=1e-4",
     "--model.replay.capacity=64",
     "--model.actor.hidden_size=8",
 ]
 """And those that act by vectors."""
 
 SMALLER = [
-    Case("actor_critic", small=[*STEPS, "--model.group_size=2"]),
+    Case("actor_critic", small=[*PLAYED, "--model.learning_rate=1e-4"]),
     Case(
         "c51",
         small=[*REPLAYED, "--model.atoms=5", "--model.target_every=2"],
@@ -189,16 +209,19 @@ SMALLER = [
         ],
     ),
     Case("neural_growth", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
-    Case("ppo", small=[*STEPS, "--model.group_size=2", "--model.passes=2"]),
+    Case("ppo", small=[*PLAYED, "--model.passes=2", "--model.learning_rate=1e-4"]),
     Case("performance_factors", small=["--model.iterations=1"]),
     Case(
         "rainbow",
         small=[*REPLAYED, "--model.atoms=5", "--model.target_every=2"],
         copies=("target.",),
     ),
-    Case("trpo", small=[*STEPS, "--model.group_size=2", "--model.critic_steps=1", "--model.gradient_steps=3"]),
     Case("sac", small=[*VECTORS, "--model.critic.hidden_size=8", "--model.critic.up_size=8"], copies=("target",)),
     Case("sac_mve", small=VECTORS, copies=("target",)),
+    Case(
+        "trpo",
+        small=[*PLAYED, "--model.critic_steps=1", "--model.gradient_steps=3", "--model.max_divergence=1e-4"],
+    ),
     Case("simple_kt", small=["--model.width=8", "--model.num_heads=2", "--model.num_layers=1"]),
     Case("state_space", small=["--model.iterations=1", "--model.factors=2"]),
     Case("td3", small=[*VECTORS, "--model.actor.up_size=8"], copies=("target",)),

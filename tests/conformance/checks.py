@@ -28,6 +28,8 @@ SOURCE = re.compile(r"arXiv[: ]*\d{4}\.\d{4,5}|\bet al\.,? \(?\d{4}|\(\w+,? \d{4
 OTHER_BATCH = 3
 """Rows of a batch in the test of a model that was trained on batches of another size."""
 ROUNDING = 1e-4
+SHORT = ("--trainer.max_epochs=2", "--trainer.limit_train_batches=2")
+"""Flags of runs on which nothing depends but that they reach their end."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ def printed_and_saved_configurations_are_the_run(runs: Runs) -> None:
     printed = runs.home / "printed.yaml"
     printed.write_text(runs.printed, encoding="utf-8")
     assert runs.print_config("--config", str(printed)) == runs.printed
+    saved = runs.first.folder / "config.yaml"
     with runs.elsewhere():
-        assert runs.print_config("--config", str(runs.first.folder / "config.yaml")) == runs.printed
+        assert runs.print_config("--config", str(saved)) == runs.printed
 
 
 @check()
@@ -106,7 +109,7 @@ def two_processes_do_what_one_does(runs: Runs) -> None:
     """More processes change the time, not the result: half the batch on each of two, no dropout, all to rounding."""
     size = yaml.safe_load(runs.printed)["data"]["init_args"]["batch_size"]
     words = [f"--data.batch_size={size // 2}", "--test_after_fit=false", *runs.certainly, *TWO_PROCESSES]
-    folder = runs.command("fit", "two", [*runs.case.words, *words])
+    folder = runs.command("fit", "two", [*runs.words, *words])
     one, two = (last(path)["state_dict"] for path in (runs.certain.folder, folder))
     assert not differences(one, two, tolerance=ROUNDING)
     assert not differences(figures(runs.certain), figures(folder), tolerance=ROUNDING)
@@ -115,7 +118,7 @@ def two_processes_do_what_one_does(runs: Runs) -> None:
 @check()
 def a_process_without_rows_changes_nothing(runs: Runs) -> None:
     """A test set has any size: with one test learner for two processes the figures are those of one process."""
-    words = [*runs.case.words, "--data.split=[0.7,0.29,0.01]", f"--ckpt_path={runs.best}", *runs.certainly]
+    words = [*runs.words, "--data.split=[0.7,0.29,0.01]", f"--ckpt_path={runs.best}", *runs.certainly]
     one = figures(runs.command("test", "alone", words))
     two = figures(runs.command("test", "without_rows", [*words, *TWO_PROCESSES]))
     assert one
@@ -125,7 +128,7 @@ def a_process_without_rows_changes_nothing(runs: Runs) -> None:
 @check()
 def the_batch_size_changes_no_figure(runs: Runs) -> None:
     """Who else is in a batch, and how much padding, changes neither a prediction nor a recommendation."""
-    words = [*runs.case.words, f"--ckpt_path={runs.best}", f"--data.batch_size={OTHER_BATCH}"]
+    words = [*runs.words, f"--ckpt_path={runs.best}", f"--data.batch_size={OTHER_BATCH}"]
     other = figures(runs.command("test", "batches", words))
     expected = {name: value for name, value in figures(runs.first).items() if name in other}
     assert expected
@@ -200,7 +203,7 @@ def a_full_disk_is_told_and_leaves_nothing_torn(runs: Runs) -> None:
 def a_test_alone_gives_the_figures_of_the_test_after_a_fit(runs: Runs) -> None:
     """A figure belongs to a checkpoint and the data, not to what the process did before."""
     after = figures(runs.first)
-    alone = figures(runs.command("test", "first", [*runs.case.words, "--ckpt_path=best"]))
+    alone = figures(runs.command("test", "first", [*runs.words, "--ckpt_path=best"]))
     assert alone
     assert alone == {name: value for name, value in after.items() if name.startswith("test/")}
 
@@ -220,7 +223,7 @@ def everyone_who_asks_is_answered(runs: Runs) -> None:
     answers = [f"Ada,{name},{right}\n" for name, right in [(first, 1), (second, 0)] * 4]
     histories.write_text("learner,concept,correct\n" + "".join(answers), encoding="utf-8")
     asked = [f"--data.predict_goals={goals}", f"--data.predict_histories={histories}"]
-    folder = runs.command("predict", "predicted", [*runs.case.words, *asked, f"--ckpt_path={runs.best}"])
+    folder = runs.command("predict", "predicted", [*runs.words, *asked, f"--ckpt_path={runs.best}"])
     assert {"Ada", "Ben"} in [_learners(path) for path in folder.glob("*.csv")]
 
 
@@ -249,8 +252,9 @@ def _overlay(name: str) -> Callable[[Runs], None]:
         root = runs.home / f"official_{name}"
         root.mkdir()
         WRITERS[name](root)
-        words = ["--config", str(PROJECT / "configs" / "data" / f"{name}.yaml"), f"--data.root={root}"]
-        folder = runs.command("fit", f"on_{name}", [*runs.case.words_without_data, *words, *runs.case.on_small_files])
+        words = ["--config", str(PROJECT / "configs" / "data" / f"{name}.yaml"), f"--data.root={root}", *SHORT]
+        method = runs.case.words_without_data(runs.quick)
+        folder = runs.command("fit", f"on_{name}", [*method, *words, *runs.case.on_small_files])
         assert {one.split("/")[0] for one in figures(folder)} >= {"val", "test"}
 
     return run

@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -166,13 +167,30 @@ class Runs:
     @cached_property
     def printed(self) -> str:
         """Return the configuration of the first run, as `--print_config` prints it."""
-        return self.print_config(*self._words("first", [*self.case.words, WITNESS]))
+        return self.print_config(*self._words("first", [*self.words, WITNESS]))
 
     @cached_property
     def certainly(self) -> list[str]:
         """Return the flags that turn off every dropout of the method, and the configuration's callbacks."""
         dropouts = _dropouts(yaml.safe_load(self.printed)["model"], "model")
         return ["--trainer.callbacks=[]", *(f"--{name}=0" for name in dropouts)]
+
+    @property
+    def words(self) -> list[str]:
+        """The words of a small run after the subcommand."""
+        return self.case.words(self.quick)
+
+    @cached_property
+    def quick(self) -> Path:
+        """Return a folder with the configuration, whose tracers are fitted for one epoch: nothing depends on more."""
+        folder = self.home / "quick"
+        (folder / "tracer").mkdir(parents=True)
+        shutil.copy(self.case.config, folder)
+        for path in self.case.folder.glob("tracer/*.yaml"):
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            settings["trainer"]["max_epochs"] = 1
+            (folder / "tracer" / path.name).write_text(yaml.safe_dump(settings), encoding="utf-8")
+        return folder
 
     @property
     def best(self) -> Path:
@@ -211,7 +229,7 @@ class Runs:
 
     def fit(self, name: str, *words: str) -> Run:
         """Run `fit` with further flags in the root folder `name`."""
-        return self._fit(name, [*self.case.words, *words, WITNESS])
+        return self._fit(name, [*self.words, *words, WITNESS])
 
     def fit_killed_and_resumed(self, name: str, *words: str) -> Run:
         """Kill a fit in the middle of an epoch, two batches after its last checkpoint, and go on with `last`."""
@@ -221,7 +239,7 @@ class Runs:
             "--test_after_fit=false",
             f"--trainer.callbacks+={{class_path: ModelCheckpoint, init_args: {saving}}}",
         )
-        self._fit_killed(name, [*self.case.words, *words, "--trainer.callbacks+=runs.Kill"])
+        self._fit_killed(name, [*self.words, *words, "--trainer.callbacks+=runs.Kill"])
         (saved,) = self.home.glob(f"{name}/logs/*/version_0/checkpoints/last.ckpt")
         assert torch.load(saved, weights_only=True)["global_step"] == SAVE_EVERY
         return self.fit(name, *words, "--ckpt_path=last")

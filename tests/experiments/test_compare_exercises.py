@@ -64,21 +64,18 @@ def test_one_command_compares_and_an_agent_plugs_in_by_its_file(
     monkeypatch.setenv("LPR_ALLOW_PACKAGES", "toys")
     monkeypatch.setattr(hparams, "ALLOWED_PACKAGES", [*hparams.ALLOWED_PACKAGES, "toys"])
     agent = tmp_path / "bandit.yaml"
-    agent.write_text(
-        "model: {class_path: toys.method.TargetBandit}\n"
-        "data: {init_args: {batch_size: 16}}\n"
-        "trainer: {max_epochs: 2, enable_model_summary: false}\n"
-    )
+    agent.write_text("model: {class_path: toys.method.TargetBandit}\ndata: {init_args: {batch_size: 16}}\n")
+    (tmp_path / "short.yaml").write_text("trainer: {max_epochs: 2, enable_model_summary: false}\n")
     out = tmp_path / "out"
     script.main(command(out, "random", "exact_greedy", "historical"))
     capsys.readouterr()
-    script.main(command(out, "random", "exact_greedy", "historical", str(agent)))
+    script.main(command(out, "random", "exact_greedy", "historical", f"{agent}+{tmp_path / 'short.yaml'}"))
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("==")]
-    assert {line.split()[1] for line in said} == {"tracer", "bandit"}  # nothing else is measured again
+    assert {line.split()[1] for line in said} == {"tracer", "bandit_short"}  # nothing else is measured again
     found = figures(out)
     judges = {judge for _, _, judge, _ in found}
     assert judges == {"performance_factors", "performance_factors_other_seed", "truth"}
-    methods = {"random", "exact_greedy", "historical", "historical_questions", "bandit"}
+    methods = {"random", "exact_greedy", "historical", "historical_questions", "bandit_short"}
     others = {"exact_greedy_in_performance_factors_other_seed", "oracle"}
     assert {method for _, method, _, _ in found} == methods | others
     for goal in ("practised", "weakest"):

@@ -36,3 +36,8 @@ def test_it_is_the_correlation_of_mean_residuals_over_those_who_answered_on_both
 def test_where_it_is_undefined_it_is_0() -> None:
     found = answer_correlation(Interactions.from_lists([[(0, 1)], [(1, 0)]]), 3)
     assert torch.equal(found, torch.zeros(3, 3))
+
+
+def test_learners_of_one_answer_say_nothing_of_their_concept() -> None:
+    """Their answers are as good as they are overall, by definition."""
+    assert answer_correlation(Interactions.from_lists([[(0, 1)], [(0, 0)]]), 1).tolist() == [[0.0]]

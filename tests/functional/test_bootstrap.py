@@ -80,3 +80,13 @@ def test_answers_all_alike_have_no_figure() -> None:
 def test_predictions_that_are_not_finite_have_no_auc() -> None:
     figures = grouped_auc(torch.tensor([0.2, torch.nan, 0.4]), torch.tensor([0, 1, 1]), torch.arange(3), resamples=3)
     assert np.isnan(figures).all()
+
+
+def test_the_highest_prediction_may_be_of_a_wrong_answer() -> None:
+    auc = grouped_auc(torch.tensor([0.9, 0.2, 0.5]), torch.tensor([0, 0, 1]), torch.zeros(3).long(), resamples=0)[0]
+    assert auc == 0.5
+
+
+def test_no_answers_have_no_auc() -> None:
+    nothing = torch.empty(0)
+    assert np.isnan(grouped_auc(nothing, nothing, nothing.long(), resamples=2)).all()

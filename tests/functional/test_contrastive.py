@@ -83,7 +83,7 @@ def test_every_batch_is_finite_with_its_gradient(positive: list[list[bool]], clu
     concept = torch.randn(len(cluster), 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
     negative = allowed_negatives(mask, torch.tensor(cluster))
     loss = contrastive_loss(cosine(anchor, concept), mask, negative)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert bool(loss.isfinite())
     assert anchor.grad is not None
     assert bool(anchor.grad.isfinite().all())

@@ -88,3 +88,19 @@ def test_mastery_that_is_not_finite_has_no_agreement(wrong: float) -> None:
     mastery, correct, concept = example(7)
     mastery[3] = wrong
     assert mastery_agreement(mastery, correct, concept).isnan()
+
+
+def test_a_single_pair_is_a_pair() -> None:
+    concept = torch.zeros(2, dtype=torch.int64)
+    assert float(mastery_agreement(torch.tensor([0.9, 0.1]), torch.tensor([1.0, 0.0]), concept)) == 1
+
+
+def test_first_answers_of_more_learners_than_concepts() -> None:
+    concept = torch.randint(-1, 2, (9, 5, 2), generator=torch.Generator().manual_seed(0))
+    found = sorted(zip(*(one.tolist() for one in first_answers(concept, torch.ones(9, 5, dtype=torch.bool)))))
+    expected = []
+    for row in range(9):
+        for wanted in range(2):
+            steps = [step for step in range(5) if wanted in concept[row, step].tolist()]
+            expected += [(row, steps[0], wanted)] if steps else []
+    assert found == sorted(expected)

@@ -77,3 +77,7 @@ def test_distance_from_a_reference_set_matches_loops() -> None:
     assert igd_plus(torch.empty(0, 3), wanted).isnan()
     with pytest.raises(SettingError, match="reference"):
         igd_plus(points, wanted[:, :2])
+
+
+def test_a_point_alone_is_not_dominated() -> None:
+    assert non_dominated(torch.tensor([[0.0, 1.0]])).tolist() == [True]

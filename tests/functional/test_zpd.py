@@ -182,3 +182,9 @@ def test_isotonic_matches_the_min_max_formula() -> None:
 def test_isotonic_leaves_sorted_values() -> None:
     value = torch.tensor([0.1, 0.1, 0.4])
     assert torch.equal(isotonic(value, torch.ones(3)), value)
+
+
+def test_a_path_is_good_above_the_threshold_only() -> None:
+    difficulty, mask = torch.tensor([[0.2], [0.6]]), torch.ones(2, 1, dtype=torch.bool)
+    bands = estimate_zpd(difficulty, mask, torch.tensor([0.5, 0.75]), torch.rand(2), bins=1, threshold=0.5, min_paths=1)
+    assert bands.centre.tolist() == pytest.approx([0.6])

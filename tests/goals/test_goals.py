@@ -64,6 +64,23 @@ def test_transitions_are_counted_within_learners() -> None:
     assert upcoming().transitions.tolist() == expected
 
 
+def test_there_is_no_transition_from_learner_to_learner() -> None:
+    goal = UpcomingConcept(3)
+    goal.fit(Interactions.from_lists([[(0, 1)], [(1, 1)], [(2, 1), (0, 1)]]))
+    assert goal.transitions.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_targets_are_no_wider_than_they_must_be() -> None:
+    for targets, width in (([[1], [2]], 1), ([[], []], 1), ([[0], [1, 2, 3]], 3)):
+        ask = LADDER.request(targets, length=1)
+        assert Targets().choose(LADDER, LADDER.start(ask), ask).shape == (2, width)
+
+
+def test_a_single_concept_has_a_goal() -> None:
+    ask = Ladder(1).request([[0]], length=1)
+    assert UpcomingConcept(1).choose(Ladder(1), Ladder(1).start(ask), ask).tolist() == [[0]]
+
+
 def test_the_upcoming_concept_is_the_likeliest_after_those_met() -> None:
     log = Interactions.from_lists([[(0, 1), (0, 1)], [(2, 1), (0, 0)], [(3, 1)], []])
     ask = replace(LADDER.request([[0]] * 4, length=1), history=log.batch(torch.arange(4)))

@@ -11,7 +11,7 @@ import torch
 from rollouts import made_rollout
 from torch import Tensor, distributed
 
-from lpr_lightning.metrics import AnswerMetrics, Hypervolume, MasteryAgreement, RolloutMetrics
+from lpr_lightning.metrics import AnswerMetrics, FrontFigures, Hypervolume, MasteryAgreement, RolloutMetrics
 from lpr_lightning.metrics.concept_error import ConceptError
 from lpr_lightning.metrics.path_metrics import PathFigures, PathLabelMetrics
 
@@ -57,6 +57,13 @@ def hypervolume(rows: Tensor) -> dict[str, Tensor]:
     return {"hypervolume": metric.compute()}
 
 
+def front(rows: Tensor) -> dict[str, Tensor]:
+    metric = FrontFigures([-1.0, -1.0], [1.0, 1.0])
+    if len(rows):
+        metric.update(PROBABILITY[rows, :2])
+    return metric.compute()
+
+
 def agreement(rows: Tensor) -> dict[str, Tensor]:
     metric = MasteryAgreement()
     if len(rows):
@@ -89,6 +96,7 @@ METRICS: list[Callable[[Tensor], dict[str, Tensor]]] = [
     answers,
     rollouts,
     hypervolume,
+    front,
     agreement,
     concept_error,
     labels,

@@ -65,7 +65,7 @@ def test_a_fit_changes_every_weight_and_a_checkpoint_has_the_graph(practice: str
     tracer = small(learners.num_items, practice=practice)
     assert not tracer.connected
     before = {name: weight.clone() for name, weight in tracer.named_parameters()}
-    fit = trainer(tmp_path, epochs=2)
+    fit = trainer(tmp_path, epochs=4)
     fit.fit(tracer, learners)
     after = dict(tracer.named_parameters())
     assert {name for name in before if torch.equal(before[name], after[name])} == set()

@@ -48,7 +48,7 @@ def test_one_step_changes_every_parameter_and_two_questions_are_learned() -> Non
         loss = losses["questions"] + losses["steps"]
         found.append(loss.item())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step == 0:
             assert not [name for name, one in made.named_parameters() if torch.equal(one, before[name])]
@@ -61,7 +61,7 @@ def test_one_step_changes_every_parameter_and_two_questions_are_learned() -> Non
 def test_a_batch_of_one_question_is_finite(number: int) -> None:
     made = module()
     losses = made.losses(QuestionBatch(torch.tensor([number]), TWO, torch.arange(3)))
-    (losses["questions"] + losses["steps"]).backward()
+    (losses["questions"] + losses["steps"]).backward()  # type: ignore[no-untyped-call]
     grads = [one.grad for one in made.parameters() if one.grad is not None]
     assert grads
     assert all(bool(one.isfinite().all()) for one in grads)

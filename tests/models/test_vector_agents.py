@@ -11,6 +11,7 @@ from ladder_data import RUNGS, Climbs, fitted, path
 
 from lpr_lightning.bases.off_policy import ReplaySettings
 from lpr_lightning.bases.replay import Transitions
+from lpr_lightning.bases.step_agent import KNOWN
 from lpr_lightning.bases.vector_agent import VectorAgent
 from lpr_lightning.draws import Draws
 from lpr_lightning.errors import NonFiniteError, SettingError
@@ -24,9 +25,10 @@ from lpr_lightning.nets.action_nets import Observation
 from lpr_lightning.nets.chain_credit import ChainCredit
 from lpr_lightning.nets.encoders import Session, TracerState
 from lpr_lightning.nets.performance_factors import PerformanceFactorsNet
-from lpr_lightning.nets.sphere_actors import ConceptActor, PlainActor
+from lpr_lightning.nets.sphere_actors import ConceptActor, PlainActor, Situation
 from lpr_lightning.nets.vector_critics import ModelValue, PlainValue
 from lpr_lightning.objectives.step_rewards import AttainableGain
+from lpr_lightning.protocols import Environment
 from lpr_lightning.simulators.actions import QuestionActions
 from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.ladder import Ladder
@@ -192,6 +194,38 @@ def test_exercises_that_were_asked_can_be_masked() -> None:
     assert bool(after.allowed.gather(1, nearest[:, None])[going].all())
     assert not bool((nearest == drawn.action)[going].any())
     assert bool(agent.critics(at, torch.randn(len(seen.left), RUNGS), climbing=True).isfinite().all())
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_shaped_rewards_add_up_to_the_plain_ones(name: str) -> None:
+    """With gamma 1 a potential that ends at 0 takes what it was at the start from every return, whatever was done."""
+    agent, plain = made(name), made(name, shaping=None)
+    taught = agent.play(Climbs(16).batch(torch.arange(16)))[0]
+    rows = torch.arange(16)
+    shaped, unshaped = (one.remembered(taught, rows).reward.sum(1) for one in (agent, plain))
+    taken = shaped - unshaped
+    torch.testing.assert_close(taken, taken[:1].expand(16))  # all start alike
+    assert float(taken[0]) < 0
+
+
+@pytest.mark.parametrize("name", ["sac", "sac_mve"])
+def test_outside_training_critics_choose_among_the_nearest(name: str) -> None:
+    agent = made(name, refined=RUNGS)
+    seen = played(agent)[1]
+    request = Climbs(1).batch(torch.arange(1))
+    taught = agent.teach(request)
+    with torch.no_grad():
+        environment = Environment(agent.simulator, agent.goal)
+        state, concept = agent.begin(environment, request), torch.tensor([[RUNGS - 1]])
+        for action in taught.action[0]:
+            encoder = agent.encoder
+            assert isinstance(encoder, TracerState)
+            at = Situation(agent.seen(state, concept), encoder.state_of(state[KNOWN]), concept).repeat(RUNGS)
+            value = agent.critics(at, torch.eye(RUNGS)).amin(0)
+            assert int(value.argmax()) == int(action)
+            state = agent.see(environment, state, action[None], taught.response[0][:1])
+    noisy = agent.choose(seen, torch.ones(len(seen.left), RUNGS, dtype=torch.bool), Draws.of(0, 0, seen.left)).action
+    assert len(set(noisy.tolist())) > 1
 
 
 def test_a_model_based_critic_says_what_it_needs() -> None:

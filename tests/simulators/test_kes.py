@@ -219,3 +219,10 @@ def test_an_unknown_response_is_refused() -> None:
 def test_what_is_no_tracer_is_refused() -> None:
     with pytest.raises(SettingError, match="calls of"):
         KESSimulator(torch.nn.Identity())
+
+
+def test_questions_on_the_first_concept_alone_are_known() -> None:
+    bank = QuestionActions(2)
+    assert not bank.connected
+    bank.item_concepts = torch.zeros(2, 1, dtype=torch.int64)
+    assert bank.connected

@@ -170,3 +170,11 @@ def test_a_kind_makes_its_learners_and_only_these_take_it(name: str) -> None:
 def test_kinds_that_cannot_be_are_refused(kind: type[WorldKind], wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=next(iter(wrong))):
         kind(**wrong)
+
+
+@every_world
+def test_a_kind_makes_its_own_learners_of_the_first_seed(name: str) -> None:
+    truth = learners(name)
+    again = truth.kind.learners(12, 36, 40)
+    assert type(again) is type(truth)
+    assert torch.equal(again.ability, truth.ability)

@@ -213,9 +213,10 @@ class LanguageModelNet(PathNet):
         if self.table is not None:
             choice = torch.searchsorted(self.table.column, token)
             place = self.table.places(choice)[mask]
-        scores = self.log_softmax(hidden[mask], place, temperature)
-        chosen = scores.gather(1, choice[mask][:, None]).squeeze(1)
-        entropy = -(scores.exp() * scores.clamp_min(-30)).sum(1)
+        real = mask.flatten().nonzero().squeeze(1)
+        scores = self.log_softmax(hidden.flatten(0, 1).index_select(0, real), place, temperature)
+        chosen = scores.gather(1, choice.flatten()[real, None]).squeeze(1)
+        entropy = -(scores.exp() * scores).sum(1)
         nothing = torch.zeros(token.shape, dtype=scores.dtype, device=token.device)
         return nothing.masked_scatter(mask, chosen), mask, nothing.masked_scatter(mask, entropy)
 
