@@ -41,7 +41,7 @@ def ours(bank: Questions, net: SmallBert, device: str) -> tuple[Step, QuestionCo
     def step(numbers: list[int]) -> None:
         losses = module.losses(QuestionBatch(torch.tensor(numbers), bank, cluster))
         optimizer.zero_grad()
-        (losses["questions"] + losses["steps"]).backward()
+        torch.autograd.backward(losses["questions"] + losses["steps"])
         optimizer.step()
 
     return step, module

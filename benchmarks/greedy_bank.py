@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from lpr_lightning.datamodules.concept_map import ConceptMap
 from lpr_lightning.goals import AllConcepts, ConceptGoal, PractisedConcept, SoftExam
 from lpr_lightning.models.calibrated_dkt import CalibratedDKT
+from lpr_lightning.nets.question_net import QuestionNet
 from lpr_lightning.policies import ExactGreedy
 from lpr_lightning.protocols import Environment
 from lpr_lightning.simulators.actions import QuestionActions
@@ -45,12 +46,20 @@ def learners(on: Tensor, concepts: int, sizes: tuple[int, int, int]) -> KESSimul
     return KESSimulator(tracer.requires_grad_(False), response="bernoulli", actions=bank)
 
 
+def net_of(simulator: KESSimulator) -> QuestionNet:
+    """Return the learners' network."""
+    if not isinstance(simulator.tracer, CalibratedDKT):
+        raise TypeError("the learners are those of a CalibratedDKT")
+    return simulator.tracer.net
+
+
 @torch.no_grad()
 def plain(simulator: KESSimulator, state: tuple[Tensor, Tensor], questions: Tensor, concept: Tensor) -> Tensor:
     """Return the expected mean mastery after each question, question by question, for one learner."""
-    net = simulator.tracer.net
+    net = net_of(simulator)
     vectors, concepts = net.table.all_items(), net.table.concepts()[concept]
-    cell = net.lstm.weight_ih_l0, net.lstm.weight_hh_l0, net.lstm.bias_ih_l0, net.lstm.bias_hh_l0
+    weights = dict(net.lstm.named_parameters())
+    cell = [weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     found = []
     for question in questions.tolist():
         chance = net.head(state[0], vectors[question : question + 1]).sigmoid()
@@ -82,7 +91,7 @@ def compared(
     simulator: KESSimulator, goal: ConceptGoal, concept: Tensor, sample: int, times: int
 ) -> tuple[float, float]:
     """Return our seconds for a choice among all questions, and how much longer the plain side takes."""
-    size = simulator.tracer.net.hidden_size
+    size = net_of(simulator).hidden_size
     state = torch.randn(1, size), torch.randn(1, size)
     every, some = torch.arange(len(simulator.actions))[None], torch.arange(sample)
     search, environment = ExactGreedy(max_rows=2048), Environment(simulator, goal)

@@ -185,8 +185,8 @@ def draw(comparison: Comparison, table: Table, goals: Sequence[str], learners: i
         show(study.out, name, draw_bars(table, goals, judge.name))
     goal, judge = goals[-1], comparison.judges[0]
     chosen = goal_named(goal, study.data)
-    rows = torch.linspace(0, len(study.request) - 1, learners).long().unique()
-    for row in rows.tolist():
+    rows = torch.linspace(0, len(study.request) - 1, learners).long()
+    for row in dict.fromkeys(rows.tolist()):
         request, panels = study.request.select(torch.tensor([row])), []
         for name, members in comparison.methods(goal).items():
             if comparison.judged_by(name):
@@ -210,7 +210,7 @@ def save(
         writer.writerow(["goal", "method", "judge", "figure", "value"])
         writer.writerows([*place, *cell] for place, figures in (table | extended).items() for cell in figures.items())
     request = study.request
-    learners = len(request.learner.unique())
+    learners = len(set(request.learner.tolist()))
     lines = [f"{len(request)} starts of {learners} unseen learners, {int(request.length.max())} exercises each."]
     for judge in judges:
         lines.append(f"\n## By {judge}\n\n{judge_table(table, goals, judge)}")
