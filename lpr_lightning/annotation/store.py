@@ -9,16 +9,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 from lpr_lightning.annotation.chat import Answer, Prompt, Token
 from lpr_lightning.errors import DamagedFileError, SettingError, UnwritableFileError
-
-Result = TypeVar("Result")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers(
@@ -34,6 +32,7 @@ CREATE TABLE IF NOT EXISTS lost(
 """
 _LOSE = "INSERT INTO lost(prompt, model, question, task, tokens, cost) SELECT * FROM under_way"
 _ONE = "WHERE prompt = ? AND model = ? AND question = ?"
+_HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _ADVICE = "move it away to begin anew, or give another store"
 
 
@@ -71,7 +70,7 @@ class AnswerStore:
         self._lock = threading.RLock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._held = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o666)
+            self._held = os.open(_lock(self.path), os.O_CREAT | os.O_RDWR, 0o666)
         except OSError as error:
             raise UnwritableFileError(self.path, error) from error
         self._hold(wait)
@@ -172,7 +171,7 @@ class AnswerStore:
             try:
                 return fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                if error.errno not in _HELD:
                     return None  # a file system without locks
                 if time.monotonic() >= until:
                     os.close(self._held)
@@ -202,9 +201,20 @@ class AnswerStore:
                 raise DamagedFileError(self.path, str(error), _ADVICE) from error
 
 
-def read_only(path: str | Path, look: Callable[[AnswerStore], Result], otherwise: Result) -> Result:
-    """Return what `look` finds in a store, or `otherwise` where there is none; no file is made."""
-    if not Path(path).is_file():
-        return otherwise
-    with AnswerStore(path) as store:
-        return look(store)
+def in_use(path: Path) -> bool:
+    """Return whether a process holds a store."""
+    try:
+        held = os.open(_lock(path), os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _HELD
+    finally:
+        os.close(held)
+    return False
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")

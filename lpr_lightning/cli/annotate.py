@@ -25,6 +25,7 @@ from lpr_lightning.annotation.extension_job import ExtensionJob
 from lpr_lightning.annotation.progress import Progress
 from lpr_lightning.annotation.prompt_templates import Templates, copy_templates
 from lpr_lightning.annotation.scripted_server import ScriptedServer
+from lpr_lightning.annotation.store import in_use
 from lpr_lightning.annotation.work import SET_ASIDE, ConceptJob, Limits, Plan, Status, still_to_ask
 from lpr_lightning.annotation.worker import GRACE, Described, built_client, follow
 from lpr_lightning.cli import closest, names, registry
@@ -207,6 +208,8 @@ def _asked(
     """Do the job, and say how it ended."""
     timeout = client["init_args"].get("timeout")
     wait = GRACE + (float(timeout) if isinstance(timeout, int | float) else 60.0)
+    if in_use(plan.store):
+        console.print(f"another process still uses {plan.folder}: waiting for its requests, at most {wait:.0f} seconds")
     with Progress(console, job.total) as progress:
         status = follow(client, plan, questions, wait, progress, extension)
     console.print(str(status))

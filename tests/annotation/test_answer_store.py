@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lpr_lightning.annotation import Answer, AnswerStore, Message, Prompt, Token
-from lpr_lightning.annotation.store import Paid
+from lpr_lightning.annotation.store import Paid, in_use
 from lpr_lightning.errors import DamagedFileError, SettingError, UnwritableFileError
 
 PROMPT = Prompt((Message("system", "You count."), Message("user", "2 + 2?")))
@@ -62,11 +62,14 @@ def test_a_request_that_was_under_way_counts_with_the_most_it_may_have_cost(tmp_
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
+    assert not in_use(tmp_path / "a.db")
     with AnswerStore(tmp_path / "a.db"):
+        assert in_use(tmp_path / "a.db")
         with pytest.raises(SettingError, match="a store that no other process uses"):
             AnswerStore(tmp_path / "a.db")
         with pytest.raises(SettingError, match="a store that no other process uses"):
             AnswerStore(tmp_path / "a.db", wait=0.1)
+    assert not in_use(tmp_path / "a.db")
     AnswerStore(tmp_path / "a.db").close()
 
 
