@@ -129,7 +129,7 @@ class LDSim(GrowthTracer):
         gate: bool = True,
         penalty: float = 2e-3,
         difficulty_decay: float = 1e-2,
-        warm_up_epochs: int = 2,
+        warm_up_epochs: int = 1,
         learning_rate: float = 2e-3,
         structure_rate: float = 2e-2,
         weight_decay: float = 1e-3,
