@@ -88,8 +88,17 @@ def test_the_column_of_questions_is_there_where_one_process_had_any(tmp_path: Pa
     second = write_part(tmp_path / "b", [(0, [{"learner": "y", "step": 1, "item": "q"}])])
     merge([first, second], tmp_path / "all", COLUMNS, OPTIONAL)
     header, *rows = read(tmp_path / "all")
-    assert header == list(COLUMNS)
+    assert header == [name for name in COLUMNS if name != "question"]
     assert [row[4] for row in rows] == ["q", ""]
+
+
+def test_the_wording_of_questions_stands_on_one_line() -> None:
+    rollout = taught([[0, 2], [1, -1]])
+    session = replace(rollout.session, item=torch.tensor([[1, 0], [7, PAD]]))
+    rollout = replace(rollout, session=session)
+    (first, second), (other,) = path_rows(rollout, [], ["q", "r"], texts=["What  is\nnull?", "Why?"])
+    assert (first["question"], second["question"]) == ("Why?", "What is null?")
+    assert "question" not in other
 
 
 def test_no_learner_gives_the_header_alone(tmp_path: Path) -> None:
