@@ -48,6 +48,8 @@ from lpr_lightning.types import PathRequest
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FRAME = "recommend"
 """The configuration in configs/exercises that is no method, but what the others are laid over."""
+LEAST_BOUND = 0.01
+"""Of a smaller bound no share is told."""
 TRUTH, ORACLE, EPISODES = "truth", "oracle", 4
 """The judge that is the truth, the search with access to it, and the draws of its answers."""
 BOUNDS, BOUND = ("exact_greedy", "beam"), "exact_greedy_in_"
@@ -172,7 +174,7 @@ def table_of(study: ExerciseStudy, values: dict[tuple[str, str, str], list[Value
     for (goal, _, judge), figures in table.items():
         names = (ORACLE,) if judge == TRUTH else BOUNDS if judge == first else (BOUND + judge,)
         bound = max((table[goal, name, judge]["gain"] for name in names if (goal, name, judge) in table), default=0.0)
-        if bound > 0:
+        if bound > LEAST_BOUND:
             figures["of_bound"] = figures["gain"] / bound
     return table
 
