@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lpr_lightning.nets.question_head import QuestionHead
-from lpr_lightning.nets.question_net import QuestionNet
+from lpr_lightning.nets.question_net import QuestionNet, Trace
 from lpr_lightning.nets.question_table import QuestionTable
 from lpr_lightning.nets.recurrent import layer_weights, run_padded
 from lpr_lightning.types import Exercise, InteractionBatch
@@ -204,3 +204,10 @@ def test_a_questions_own_vector_is_the_question() -> None:
     torch.testing.assert_close(one.predict(state, given), one.predict(state, question))
     right = torch.ones(4).double()
     torch.testing.assert_close(one.observe(state, given, right), one.observe(state, question, right))
+
+
+def test_points_of_a_log_are_evenly_spaced_and_end_with_the_last_answer() -> None:
+    place = torch.arange(5.0).expand(4, 5)[..., None] + 10 * torch.arange(4.0)[:, None, None]
+    mask = torch.arange(5) < torch.tensor([3, 5, 0, 1])[:, None]
+    found = Trace(place, torch.empty(0), torch.empty(0)).at(mask, 2)
+    assert found.squeeze(1).tolist() == [1, 2, 12, 14, 30, 30]

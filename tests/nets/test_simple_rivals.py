@@ -159,5 +159,5 @@ def test_practice_changes_nothing(name: str) -> None:
 def test_unknown_questions_are_asked_by_their_concepts() -> None:
     rival = QuestionMean(CONCEPTS, ITEMS, make_log())
     concept = torch.tensor([[1, PAD], [1, PAD]])
-    found = rival.predict(rival.initial_state(2), Exercise(concept, torch.tensor([PAD, ITEMS + 3])))
+    found = rival.predict(rival.initial_state(2), Exercise(concept, torch.tensor([PAD, ITEMS])))
     torch.testing.assert_close(found, rival.concept_rate[[1, 1]])

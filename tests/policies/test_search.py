@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from lpr_lightning.draws import Draws
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.learning_effect import learning_effect
 from lpr_lightning.goals import Targets, WeakestConcept
 from lpr_lightning.policies import BeamSearch, GeneticSearch, GreedySearch, Search, follow_paths
+from lpr_lightning.policies.mixed_paths import mixed_paths
 from lpr_lightning.protocols import Environment
 from lpr_lightning.simulators.ladder import Ladder
 from lpr_lightning.simulators.rollout import rollout
@@ -257,3 +259,23 @@ def test_beam_settings_are_checked(name: str) -> None:
 def test_no_path_at_all_is_refused() -> None:
     with pytest.raises(SettingError, match="top"):
         BeamSearch().search(environment(Mixer()), mixed_requests(), top=0)
+
+
+def test_no_random_number_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or two decisions, such as where to cross paths and whether to, would depend on each other."""
+    drawn: list[bytes] = []
+    places = Draws._places
+
+    def noted(draws: Draws, shape: tuple[int, ...]) -> Tensor:
+        drawn.append(draws.key.numpy().tobytes())
+        return places(draws, shape)
+
+    monkeypatch.setattr(Draws, "_places", noted)
+    GeneticSearch(8, 3, elite=2).search(environment(Mixer()), mixed_requests())
+    assert len(drawn) > 10
+    assert len(set(drawn)) == len(drawn)
+    drawn.clear()
+    planned = torch.zeros(2, 1, 3, dtype=torch.long)
+    draws = Draws.of(0, 0, torch.arange(2))
+    mixed_paths(planned, torch.ones(2, 4).bool(), torch.tensor([3, 3]), 8, draws)
+    assert len(set(drawn)) == len(drawn) >= 5
