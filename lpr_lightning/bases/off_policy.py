@@ -13,7 +13,7 @@ from lpr_lightning.bases.replay import Replay, Transitions
 from lpr_lightning.bases.staged import Outputs, Stage, run_seed
 from lpr_lightning.bases.step_agent import StepAgent
 from lpr_lightning.draws import Draws
-from lpr_lightning.errors import checked, checked_share
+from lpr_lightning.errors import SettingError, checked, checked_share
 from lpr_lightning.functional.schedules import LinearSchedule
 from lpr_lightning.nets.action_nets import Observation
 from lpr_lightning.types import PathRequest
@@ -127,8 +127,15 @@ class OffPolicyAgent(StepAgent):
         return {"request": request, "rollout": taught}
 
     def on_fit_start(self) -> None:
-        """Bring the replay where the weights are."""
+        """Bring the replay where the weights are.
+
+        Raises:
+            SettingError: the processes would have unequal shares of what is drawn.
+        """
         super().on_fit_start()
+        size, world = self.replay_settings.batch_size, self.trainer.world_size
+        if size % world:
+            raise SettingError("replay.batch_size", size, f"a multiple of the {world} processes, which share it")
         self.replay.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:

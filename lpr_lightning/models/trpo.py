@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector as flat
+from torch.nn.utils import vector_to_parameters
 
 from lpr_lightning.bases.on_policy import OnPolicyAgent, Played
 from lpr_lightning.bases.step_agent import Candidates, needed_simulator
@@ -126,7 +127,7 @@ class TRPO(OnPolicyAgent):
         direction = conjugate_gradient(product, gradient, self.gradient_steps)
         curvature = direction @ product(direction)
         step = direction * (2 * self.max_divergence / curvature.clamp_min(1e-12)).sqrt()
-        start = parameters_to_vector(weights).detach()
+        start = flat(weights).detach()
         reached = mean_over_ranks(surrogate(log_prob))
         self.refuse_non_finite("the step of actor", step)
 
@@ -143,8 +144,3 @@ class TRPO(OnPolicyAgent):
             weight.grad = -part.view_as(weight)
         self.optimizer_of("actor").step()
         return {"loss": -reached, "loss_critic": error, "share": torch.tensor(share)}
-
-
-def flat(gradients: Sequence[Tensor]) -> Tensor:
-    """Return gradients as one vector."""
-    return torch.cat([one.flatten() for one in gradients])

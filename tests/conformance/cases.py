@@ -84,18 +84,33 @@ STEPS = [
 ]
 """Flags that make agents small that choose step by step."""
 
-REPLAYED = [*STEPS, "--model.replay.batch_size=16", "--model.replay.updates=2", "--model.replay.warm_up=1"]
-"""And those that learn from a replay; it fills up before a watched run is half over."""
+REPLAYED = [
+    *STEPS,
+    "--model.replay.batch_size=16",
+    "--model.replay.updates=2",
+    "--model.replay.warm_up=1",
+    "--model.learning_rate=1e-4",  # as below
+]
+"""And those that learn from a replay."""
+
+PLAYED = [
+    *STEPS,
+    "--model.group_size=2",
+    "--model.critic_learning_rate=1e-4",  # Adam turns rounding of gradients near 0 into steps of this size
+]
+"""And those that learn from what they have just played."""
 
 VECTORS = [
-    *[flag for flag in REPLAYED if not flag.startswith("--model.net.")],
+    *[flag for flag in REPLAYED if not flag.startswith(("--model.net.", "--model.learning_rate"))],
     "--model.replay.capacity=64",
     "--model.actor.hidden_size=8",
+    "--model.actor_rate=1e-4",
+    "--model.critic_rate=1e-4",
 ]
 """And those that act by vectors."""
 
 SMALLER = [
-    Case("actor_critic", small=[*STEPS, "--model.group_size=2"]),
+    Case("actor_critic", small=[*PLAYED, "--model.learning_rate=1e-4"]),
     Case(
         "c51",
         small=[*REPLAYED, "--model.atoms=5", "--model.target_every=2"],
@@ -144,14 +159,17 @@ SMALLER = [
         ],
     ),
     Case("neural_growth", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
-    Case("ppo", small=[*STEPS, "--model.group_size=2", "--model.passes=2"]),
+    Case("ppo", small=[*PLAYED, "--model.passes=2", "--model.learning_rate=1e-4"]),
     Case("performance_factors", small=["--model.iterations=1"]),
     Case(
         "rainbow",
         small=[*REPLAYED, "--model.atoms=5", "--model.target_every=2"],
         copies=("target.",),
     ),
-    Case("trpo", small=[*STEPS, "--model.group_size=2", "--model.critic_steps=1", "--model.gradient_steps=3"]),
+    Case(
+        "trpo",
+        small=[*PLAYED, "--model.critic_steps=1", "--model.gradient_steps=3", "--model.max_divergence=1e-4"],
+    ),
     Case("sac", small=[*VECTORS, "--model.critic.hidden_size=8", "--model.critic.up_size=8"], copies=("target",)),
     Case("sac_mve", small=VECTORS, copies=("target",)),
     Case("simple_kt", small=["--model.width=8", "--model.num_heads=2", "--model.num_layers=1"]),
