@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import yaml
@@ -12,7 +13,7 @@ from torch import nn
 from lpr_lightning.bases.agent import Agent
 from lpr_lightning.cache import fingerprint
 from lpr_lightning.cli.names import short_names
-from lpr_lightning.cli.parsing import Settings, merged, read_config
+from lpr_lightning.cli.parsing import Settings, read_config
 from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import AllConcepts, ConceptGoal, PractisedConcept, SoftExam, UpcomingConcept, WeakestConcept
 from lpr_lightning.hparams import Plain, built, plain
@@ -83,7 +84,7 @@ class ConfiguredMethod:
             SettingError: it names neither a policy nor a model.
         """
         layers = [read_config(str(path), short_names()) for path in files]
-        found = cls("_".join(path.stem for path in files), files, merged(layers))
+        found = cls("_".join(path.stem for path in files), files, reduce(laid_over, layers))
         if not found.learns and "policy" not in found._arguments:
             raise SettingError("methods", found.name, "a configuration with model.class_path or model.init_args.policy")
         return found
@@ -121,9 +122,8 @@ class ConfiguredMethod:
             "response": "bernoulli",
             "actions": {"class_path": "lpr_lightning.simulators.actions.QuestionActions"},
         }
-        own: Settings = {"model": {"init_args": {"simulator": simulator, "goal": plain(goal)}}}
-        own["data"] = {"init_args": {"task": task}}
-        fitted = fits.fit_settings(self.name, merged([self.settings, own]), [tracer.key])
+        settings = replaced(self.settings, "model", {"simulator": simulator, "goal": plain(goal)})
+        fitted = fits.fit_settings(self.name, replaced(settings, "data", {"task": task}), [tracer.key])
         if not isinstance(fitted.tracer, Agent):
             raise SettingError("methods", type(fitted.tracer).__name__, "an agent", f"look at {self.files[0]}")
         return Method(self.name, fitted.key, fitted.tracer, fitted.tracer.simulator, seed=fits.seed)
@@ -144,3 +144,28 @@ class ConfiguredMethod:
     def _arguments(self) -> Settings:
         arguments = self._model.get("init_args")
         return arguments if isinstance(arguments, dict) else {}
+
+
+def replaced(settings: Settings, part: str, arguments: Settings) -> Settings:
+    """Return settings in which a part's arguments are replaced, not laid over those of other classes."""
+    before = settings.get(part)
+    described = dict(before) if isinstance(before, dict) else {}
+    own = described.get("init_args")
+    return {**settings, part: {**described, "init_args": {**(own if isinstance(own, dict) else {}), **arguments}}}
+
+
+def laid_over(below: Settings, above: Settings) -> Settings:
+    """Return settings laid over others; an object of another class takes the place of what it is laid over.
+
+    >>> laid_over({"net": {"class_path": "A", "init_args": {"a": 1}}}, {"net": {"class_path": "B"}, "rate": 2})
+    {'net': {'class_path': 'B'}, 'rate': 2}
+    """
+    result = dict(below)
+    for key, value in above.items():
+        before = result.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            other = "class_path" in value and value["class_path"] != before.get("class_path", value["class_path"])
+            result[key] = value if other else laid_over(before, value)
+        else:
+            result[key] = value
+    return result

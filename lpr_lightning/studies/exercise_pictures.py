@@ -90,7 +90,7 @@ def draw_growth(panels: Sequence[Growth], names: Sequence[str]) -> Figure:
         labels = [short_name_of(one, names, WIDTH) for one in rows] if number % columns == 0 else [""] * len(rows)
         axis.set_yticks(range(len(rows)), labels, fontsize=7)
         axis.tick_params(axis="y", length=0)
-        axis.set_title(panel.method.replace("_in_", "\nin "), fontsize=9, color=INK)
+        axis.set_title(panel.method, fontsize=9, color=INK)
     figure.supxlabel("exercise (0: before the first); dot: answered right, cross: wrong", fontsize=9, color=INK)
     if image is not None:
         figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01).set_label("mastery", color=INK)

@@ -15,7 +15,7 @@ from lpr_lightning.protocols import Connected
 from lpr_lightning.simulators.actions import ActionSet
 from lpr_lightning.simulators.chosen_questions import ChosenQuestions
 from lpr_lightning.simulators.kes import KESSimulator
-from lpr_lightning.studies.exercise_methods import ConfiguredMethod, bank_of
+from lpr_lightning.studies.exercise_methods import ConfiguredMethod, bank_of, replaced
 from lpr_lightning.studies.exercise_study import Judge, Method
 from lpr_lightning.studies.tracer_fits import FitFolder, Fitted
 from lpr_lightning.tasks.known_items import known_items
@@ -50,8 +50,8 @@ class ExtendedBank:
         whole = fits.fit_settings(f"{config.stem}_all", every, [key])
         known: Settings = {"class_path": "lpr_lightning.tasks.known_items.KnownItems"}
         known["init_args"] = {"task": _task(every), "share": SHARE, "seed": SEED}
-        few: Settings = {"data": {"init_args": {"task": known}}}
-        return cls(fits, fits.fit_settings(f"{config.stem}_known", merged([every, few]), [key]), whole)
+        few = replaced(every, "data", {"task": known})
+        return cls(fits, fits.fit_settings(f"{config.stem}_known", few, [key]), whole)
 
     def banks(self) -> dict[str, ActionSet]:
         """Return the known questions, and all, as actions."""
