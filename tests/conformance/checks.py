@@ -162,7 +162,7 @@ def nothing_grows_from_step_to_step(runs: Runs) -> None:
     before, after = Watch.seen
     assert after.files <= before.files
     assert after.objects - before.objects < half
-    assert after.tensor_bytes - before.tensor_bytes < half
+    assert after.tensor_bytes - before.tensor_bytes < half, f"{before} grows to {after} in {half} steps"
 
 
 @check()

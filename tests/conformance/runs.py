@@ -10,7 +10,7 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,12 +76,12 @@ class Held:
     files: int
 
     @classmethod
-    def now(cls) -> Held:
-        """Count."""
+    def now(cls, without: Set[int] = frozenset()) -> Held:
+        """Count, without the tensors at these places in memory."""
         gc.collect()
         objects = gc.get_objects()
         storages = [one.untyped_storage() for one in objects if type(one) in (Tensor, torch.nn.Parameter)]
-        tensors = {one.data_ptr(): one.nbytes() for one in storages}
+        tensors = {one.data_ptr(): one.nbytes() for one in storages if one.data_ptr() not in without}
         folder = Path("/proc/self/fd")
         return cls(len(objects), sum(tensors.values()), len(list(folder.iterdir())) if folder.is_dir() else 0)
 
@@ -92,8 +92,14 @@ class Watch(Callback):
     seen: ClassVar[list[Held]] = []
 
     def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch, self.batch = epoch, frozenset[int]()
         Watch.seen.clear()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        parts = flattened(batch).values()
+        self.batch = frozenset(one.untyped_storage().data_ptr() for one in parts if isinstance(one, Tensor))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.current_epoch == self.epoch:
@@ -104,10 +110,12 @@ class Watch(Callback):
         Watch.seen.append(self._held(trainer))
 
     def _held(self, trainer: Trainer) -> Held:
-        """Count, without what optimizers keep: L-BFGS fills up in a hundred steps."""
+        """Count, without the last batch, which is as wide as its learners' logs are long, and without what optimizers
+        keep: L-BFGS fills up in a hundred steps.
+        """
         for optimizer in trainer.optimizers:
             optimizer.state.clear()
-        return Held.now()
+        return Held.now(self.batch)
 
 
 class Spoil(Callback):
@@ -182,13 +190,16 @@ class Runs:
 
     @cached_property
     def quick(self) -> Path:
-        """Return a folder with the configuration, whose tracers are fitted for one epoch: nothing depends on more."""
+        """Return a folder with the configuration, its tracers fitted for an epoch a stage: nothing depends on more."""
         folder = self.home / "quick"
         (folder / "tracer").mkdir(parents=True)
         shutil.copy(self.case.config, folder)
         for path in self.case.folder.glob("tracer/*.yaml"):
             settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-            settings["trainer"]["max_epochs"] = 1
+            chosen = settings["model"]["init_args"]
+            stages = [name for name in chosen if name.endswith("_epochs") and chosen[name]]  # of a length of their own
+            chosen.update(dict.fromkeys(stages, 1))
+            settings["trainer"]["max_epochs"] = 1 + len(stages)
             (folder / "tracer" / path.name).write_text(yaml.safe_dump(settings), encoding="utf-8")
         return folder
 
