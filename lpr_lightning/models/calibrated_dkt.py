@@ -28,7 +28,7 @@ PAPER_QUESTIONS = 20
 """Questions that stand for a concept where the error against sampled questions is measured."""
 MOST_QUESTIONS = 512
 """Questions of a concept, evenly spaced among all of its, that its mastery is compared with at most."""
-LEARNERS, GROUPS, MEASURED, COMPARED = 0, 1, 2, 3  # streams of random numbers
+LEARNERS, GROUPS, MEASURED, COMPARED, KEPT = 0, 1, 2, 3, 4  # streams of random numbers
 
 
 class CalibratedDKT(TracerModule):
@@ -44,8 +44,9 @@ class CalibratedDKT(TracerModule):
     one with the largest AUC minus concept error.
 
     Differs from the paper:
-    1. Question vectors can be learned by id; they are frozen from stage 2 on. Concept vectors are then the mean of
-       their questions' vectors, with a learned shift (`learn_queries`).
+    1. Question vectors can be learned by id, or given ones with learned parts on top (`given_size`, `add_concepts`,
+       `add_shift`); they are frozen from stage 2 on. Concept vectors are then the mean of their questions' vectors,
+       with a learned shift (`learn_queries`).
     2. The checkpoint is chosen by AUC minus concept error, not by concept error alone.
     3. AdamW at 1e-3 instead of Adam at 2e-5. For the rest see `nets.question_calibration`.
 
@@ -55,6 +56,11 @@ class CalibratedDKT(TracerModule):
         embeddings: file of question vectors (see `vector_files`); None learns them by id.
         concept_embeddings: file of concept vectors in the same space; None takes the mean of their questions'.
         embedding_size: width of the vectors (paper: 768).
+        given_size: width of the vectors in files, which a learned linear map brings to `embedding_size`; None: no map.
+        add_concepts: add the mean of learned vectors of its concepts to a question's given vector.
+        add_shift: add a learned vector of its own to it; it stays zero for questions without training answers.
+        shift_dropout: share of the questions whose own vector a training step leaves out, in [0, 1): what is known
+            of every question, wording and concepts, then learns to stand alone.
         normalize: give vectors of files the length sqrt(width), as the authors' code does.
         ignore_unknown: pass over names in files that the data do not have.
         learn_queries: learn a shift of the concept vectors in stage 2 (paper: no).
@@ -64,6 +70,7 @@ class CalibratedDKT(TracerModule):
         learning_rate: of AdamW in stage 1 (paper: 2e-5).
         weight_decay: of AdamW.
         question_decay: of AdamW on vectors learned by id: it draws questions with few answers to their concepts.
+        map_decay: of AdamW on the map of `given_size`.
         pretrain_epochs: most epochs of stage 1; None leaves the last `calibration_epochs` of the trainer to stage 2.
         patience: epochs of stage 1 without growth of `val/auc` before stage 2; None waits for none.
         calibration_epochs: epochs of stage 2.
@@ -96,6 +103,10 @@ class CalibratedDKT(TracerModule):
         embeddings: str | None = None,
         concept_embeddings: str | None = None,
         embedding_size: int = 128,
+        given_size: int | None = None,
+        add_concepts: bool = False,
+        add_shift: bool = False,
+        shift_dropout: float = 0.0,
         normalize: bool = True,
         ignore_unknown: bool = False,
         learn_queries: bool = True,
@@ -105,6 +116,7 @@ class CalibratedDKT(TracerModule):
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         question_decay: float = 1.0,
+        map_decay: float = 1.0,
         pretrain_epochs: int | None = None,
         patience: int | None = 3,
         calibration_epochs: int = 5,
@@ -121,24 +133,36 @@ class CalibratedDKT(TracerModule):
         self.save_hyperparameters(arguments(locals()))
         self.num_items = checked("num_items", num_items, 1)
         least: dict[str, int | None] = {"embedding_size": embedding_size, "hidden_size": hidden_size}
+        least["given_size"] = given_size
         least |= {"head_size": head_size, "pretrain_epochs": pretrain_epochs, "patience": patience}
         least |= {"calibration_epochs": calibration_epochs, "questions_per_concept": questions_per_concept}
         for name, count in {**least, "error_states": error_states, "error_concepts": error_concepts}.items():
             checked_or_none(name, count, 1)
         checked("weight_decay", weight_decay, 0.0)
         checked("question_decay", question_decay, 0.0)
+        checked("map_decay", map_decay, 0.0)
         checked("dropout", dropout, 0.0, 1.0)
+        checked("shift_dropout", shift_dropout, 0.0, 1.0)
         for name, rate in (("learning_rate", learning_rate), ("calibration_learning_rate", calibration_learning_rate)):
             checked_positive(name, rate)
         if concept_embeddings is not None and embeddings is None:
             advice = "give --model.embeddings too, vectors of the questions in the same space"
             raise SettingError("concept_embeddings", concept_embeddings, "null where questions are learned", advice)
+        for name, part in (("given_size", given_size), ("add_concepts", add_concepts), ("add_shift", add_shift)):
+            if part and embeddings is None:
+                advice = "give --model.embeddings, vectors of the questions"
+                raise SettingError(name, part, "null or false where questions are learned by id", advice)
+        if shift_dropout and embeddings is not None and not add_shift:
+            raise SettingError("shift_dropout", shift_dropout, "0 without a shift", "Set --model.add_shift true")
         self.files, self.normalize, self.ignore_unknown = (embeddings, concept_embeddings), normalize, ignore_unknown
+        self.given_size, self.shift_dropout = given_size or embedding_size, shift_dropout
         self.clusters, self.patience, self.measured = clusters, patience, (error_states, error_concepts)
-        self.rates, self.decay = (learning_rate, calibration_learning_rate), (weight_decay, question_decay)
+        self.rates, self.decay = (learning_rate, calibration_learning_rate), {"own": question_decay, "map": map_decay}
+        self.weight_decay = weight_decay
         self.epochs = pretrain_epochs, calibration_epochs
         given = embeddings is not None, concept_embeddings is not None
-        table = QuestionTable(self.num_items, self.num_concepts, embedding_size, *given, learn_queries)
+        sizes = self.num_items, self.num_concepts, embedding_size
+        table = QuestionTable(*sizes, *given, learn_queries, given_size, add_concepts, add_shift)
         self.net = QuestionNet(table, hidden_size, head_size, dropout)
         self.calibration = QuestionCalibration(self.net, questions_per_concept, with_replacement, freeze_lstm, joint)
         self.register_load_state_dict_post_hook(_share_table)  # type: ignore[no-untyped-call]
@@ -172,7 +196,7 @@ class CalibratedDKT(TracerModule):
         if self.num_items != data.num_items:
             raise SettingError("num_items", self.num_items, f"{data.num_items}, as in the data")
         table, concepts = self.net.table, data.concept_vocabulary
-        options = table.size, self.normalize, self.ignore_unknown
+        options = self.given_size, self.normalize, self.ignore_unknown
         numbers = {name: number for number, name in enumerate(data.item_names)}
         items, queries = self.files
         table.attach(
@@ -209,7 +233,7 @@ class CalibratedDKT(TracerModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW; each stage sets the learning rate of the parts that it trains, and 0 for the others."""
         groups = [
-            {"name": name, "params": weights, "weight_decay": self.decay[name == "own"]}
+            {"name": name, "params": weights, "weight_decay": self.decay.get(name, self.weight_decay)}
             for name, weights in self.net.parts().items()
             if weights
         ]
@@ -223,6 +247,15 @@ class CalibratedDKT(TracerModule):
         first = Stage("next answers", self.fit_step, answers, self.epochs[0], None, answer_selection, self.patience)
         second = Stage("calibration", self.calibrate, queries, self.epochs[1], None, _auc_minus_error)
         return [replace(first, improved=self._remember), replace(second, begin=self._begin_calibration)]
+
+    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+        """Return the logits of all real next answers and their places; in training some questions' own part is left
+        out (`shift_dropout`)."""
+        if not (self.training and self.shift_dropout):
+            return self.net.next_logits(batch)
+        question = torch.arange(self.num_items, device=self.device)
+        share = Draws.of(run_seed(), self.global_step, question).at(KEPT).uniform(1)[:, 0]
+        return self.net.next_logits(batch, share >= self.shift_dropout)
 
     def calibrate(self, batch: InteractionBatch, batch_idx: int) -> Tensor:
         """Return the loss of stage 2."""

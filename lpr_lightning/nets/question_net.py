@@ -89,12 +89,14 @@ class QuestionNet(TracerNet):
             own.copy_(its)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the weights by what they are for: memory, head, concepts' base, questions' own vectors, queries."""
+        """Return the weights by what they are for: memory, head, concepts' base, questions' own vectors, the map of
+        given ones, queries."""
         found: dict[str, list[nn.Parameter | None]] = {
             "memory": [*self.answer.parameters(), *self.lstm.parameters()],
             "head": list(self.head.parameters()),
             "base": [self.table.base],
             "own": [self.table.own],
+            "map": [self.table.map],
             "queries": [self.table.shift],
         }
         return {name: [one for one in weights if one is not None] for name, weights in found.items()}
@@ -158,11 +160,11 @@ class QuestionNet(TracerNet):
         """Return the logits of all questions, [B, Q]."""
         return self.head.logits(self._half(state)[None], self._halves.items()[:-1])[0]
 
-    def trace(self, batch: InteractionBatch) -> Trace:
-        """Run over whole logs; what stands under the mask changes nothing."""
+    def trace(self, batch: InteractionBatch, kept: Tensor | None = None) -> Trace:
+        """Run over whole logs; what stands under the mask changes nothing. For `kept` see `QuestionTable.items`."""
         packed = PackedRows.of(batch.mask)
         asked, index = self.table.distinct(Exercise(packed.pack(batch.concept), packed.pack(batch.item)))
-        vectors, row = self.table.vectors(asked), packed.unpack(index)
+        vectors, row = self.table.vectors(asked, kept), packed.unpack(index)
         if vectors.device.type == "cpu":
             hidden = packed.unpack(self._run(self._product(vectors), index, packed.pack(batch.correct), packed)[0])
         elif not len(index):
@@ -172,9 +174,9 @@ class QuestionNet(TracerNet):
             hidden = hidden * batch.mask[..., None]
         return Trace(hidden, vectors, row)
 
-    def next_logits(self, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
+    def next_logits(self, batch: InteractionBatch, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the logits [R] of all real next answers, and each one's place in the flattened answers 1 … T - 1."""
-        return self.trace_logits(self.trace(batch), batch)
+        return self.trace_logits(self.trace(batch, kept), batch)
 
     def trace_logits(self, trace: Trace, batch: InteractionBatch) -> tuple[Tensor, Tensor]:
         """Return the same from the trace of the batch."""

@@ -14,16 +14,20 @@ from lpr_lightning.nets.concept_rows import concept_sets, mean_rows
 from lpr_lightning.nets.memo import Memo
 from lpr_lightning.types import PAD, Exercise
 
+MAPPED = 0.3
+"""Standard deviation of the numbers of a mapped vector at the start, where those of a base vector have 1."""
 _SIZED_BY_DATA = ("item_concepts", "question", "offsets")
 
 
 class QuestionTable(nn.Module):
     """Question vectors [Q, D] and concept vectors [N, D], with the map between questions and concepts in buffers.
 
-    Questions have vectors given once and for all (`given_items`), or learned by id: a vector of their own plus the
-    mean of their concepts' base vectors. The own vector begins at zero, so that a question without answers is what
-    its concepts are. Concepts have given vectors (`given_concepts`), or the mean of their questions' vectors (the base
-    vector where they have no question); on top of either, `learned_queries` adds a learned shift that begins at zero.
+    A question's vector is a sum of parts: a given vector (`given_items`), through a learned linear map where it has
+    another width (`given_size`); the mean of its concepts' learned base vectors (`learned_base`); a learned vector of
+    its own (`learned_own`) that begins at zero, so that a question without answers is what its text and concepts say.
+    Questions without given vectors have the other two parts. Concepts have given vectors (`given_concepts`), mapped
+    alike and with their base vector added, or the mean of their questions' vectors (the base vector where they have no
+    question); on top of either, `learned_queries` adds a learned shift that begins at zero.
 
     The map comes by `attach`; until then no question has a concept. State dicts carry it and fit tables of any map.
 
@@ -31,9 +35,12 @@ class QuestionTable(nn.Module):
         num_items: Q.
         num_concepts: N.
         size: D.
-        given_items: Question vectors are given, not learned.
+        given_items: Question vectors are given.
         given_concepts: Concept vectors are given.
         learned_queries: Concept vectors have a learned shift.
+        given_size: Width W of given vectors that are mapped to D; None takes them as they are, D wide.
+        learned_base: Concepts' base vectors are a part of given questions too.
+        learned_own: So are vectors of the questions' own.
 
     >>> table = QuestionTable(3, 2, size=4)
     >>> table.attach(torch.tensor([[0, -1], [0, 1], [1, -1]]))
@@ -59,6 +66,9 @@ class QuestionTable(nn.Module):
         given_items: bool = False,
         given_concepts: bool = False,
         learned_queries: bool = False,
+        given_size: int | None = None,
+        learned_base: bool = False,
+        learned_own: bool = False,
     ) -> None:
         super().__init__()
         self.num_items, self.num_concepts, self.size = num_items, num_concepts, size
@@ -66,12 +76,16 @@ class QuestionTable(nn.Module):
         self.register_buffer("group", torch.arange(num_concepts))
         self.register_buffer("question", torch.empty(0, dtype=torch.int64))
         self.register_buffer("offsets", torch.zeros(num_concepts + 1, dtype=torch.int64))
-        self.register_buffer("item_vectors", torch.zeros(num_items, size) if given_items else None)
-        self.register_buffer("concept_vectors", torch.zeros(num_concepts, size) if given_concepts else None)
-        self.own = None if given_items else nn.Parameter(torch.zeros(num_items, size))
-        self.base = None if given_items else nn.Parameter(torch.randn(num_concepts, size))
+        width = given_size or size
+        self.register_buffer("item_vectors", torch.zeros(num_items, width) if given_items else None)
+        self.register_buffer("concept_vectors", torch.zeros(num_concepts, width) if given_concepts else None)
+        own, base = learned_own or not given_items, learned_base or not given_items
+        self.own = nn.Parameter(torch.zeros(num_items, size)) if own else None
+        self.base = nn.Parameter(torch.randn(num_concepts, size)) if base else None
+        mapped = given_items and given_size is not None
+        self.map = nn.Parameter(torch.randn(size, width) * (MAPPED / width**0.5)) if mapped else None
         self.shift = nn.Parameter(torch.zeros(num_concepts, size)) if learned_queries else None
-        self._mean = Memo()
+        self._plain = Memo()
 
     @property
     def connected(self) -> bool:
@@ -96,8 +110,8 @@ class QuestionTable(nn.Module):
             item_concepts: Concepts of each question, [Q, C], -1 where unused.
             group: Group of each concept, [N]; mastery of a concept is the mean success over the questions of its
                 group. None: every concept is a group of its own.
-            item_vectors: Given question vectors [Q, D].
-            concept_vectors: Given concept vectors [N, D].
+            item_vectors: Given question vectors, [Q, D] or [Q, W].
+            concept_vectors: Given concept vectors, [N, D] or [N, W].
         """
         device = self.group.device
         self.item_concepts = item_concepts.long().to(device)
@@ -117,11 +131,20 @@ class QuestionTable(nn.Module):
         for name in (*_SIZED_BY_DATA, "group", "item_vectors", "concept_vectors"):
             self.register_buffer(name, other._buffers[name], persistent=False)
 
-    def items(self, item: Tensor) -> Tensor:
-        """Return the vectors [..., D] of questions [...]."""
-        if self.own is None or self.base is None:
-            return F.embedding(item, _present(self.item_vectors))
-        return F.embedding(item, self.own) + mean_rows(self.base, self.item_concepts[item])
+    def items(self, item: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return the vectors [..., D] of questions [...]; without their own part where not `kept`, [Q] bool."""
+        parts: list[Tensor] = []
+        if self.own is not None:
+            own = F.embedding(item, self.own)
+            parts.append(own if kept is None else own * kept[item][..., None])
+        if self.base is not None:
+            parts.append(mean_rows(self.base, self.item_concepts[item]))
+        if self.item_vectors is not None:
+            parts.append(self._mapped(F.embedding(item, self.item_vectors)))
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
 
     def all_items(self) -> Tensor:
         """Return the vectors of all questions, [Q, D]."""
@@ -129,36 +152,33 @@ class QuestionTable(nn.Module):
 
     def concepts(self) -> Tensor:
         """Return the vectors of all concepts, [N, D]; gradients reach the shift only."""
-        if self.concept_vectors is not None:
-            vectors = self.concept_vectors
-        else:
-            with torch.no_grad():
-                vectors = self._mean(self.weights(shift=False), self._mean_of_questions)
+        with torch.no_grad():
+            vectors = self._plain(self.weights(shift=False), self._plain_concepts)
         return vectors if self.shift is None else vectors + self.shift
 
     def weights(self, shift: bool = True) -> list[Tensor]:
         """Return everything that the vectors are computed from."""
-        found = [self.own, self.base, self.item_vectors, self.concept_vectors, self.item_concepts]
+        found = [self.own, self.base, self.map, self.item_vectors, self.concept_vectors, self.item_concepts]
         return [one for one in (*found, self.shift if shift else None) if one is not None]
 
     def knows(self, item: Tensor) -> Tensor:
         """Return whether items [...] are questions of the table, bool."""
         return (item >= 0) & (item < self.num_items)
 
-    def vectors(self, asked: Exercise) -> Tensor:
+    def vectors(self, asked: Exercise, kept: Tensor | None = None) -> Tensor:
         """Return the vectors [..., D] of exercises: their own, else the question's, else the mean of the concepts'.
 
-        Where nothing is asked it is zero.
+        Where nothing is asked it is zero. For `kept` see `items`.
         """
         if asked.vector is not None:
             return asked.vector
         known = self.knows(asked.item)
         if bool(known.all()):
-            return self.items(asked.item)
+            return self.items(asked.item, kept)
         vectors = mean_rows(self.concepts(), asked.concept)
         if not bool(known.any()):
             return vectors
-        return torch.where(known[..., None], self.items(torch.where(known, asked.item, 0)), vectors)
+        return torch.where(known[..., None], self.items(torch.where(known, asked.item, 0), kept), vectors)
 
     def distinct(self, asked: Exercise) -> tuple[Exercise, Tensor]:
         """Return the distinct ones [U] of exercises without vectors, and where each lies among them, like `asked`."""
@@ -237,12 +257,18 @@ class QuestionTable(nn.Module):
         place = draws.at(1).uniform(steps)[mask].double() * members[group]
         return order[first[group] + place.long().minimum(members[group] - 1)]
 
-    def _mean_of_questions(self) -> Tensor:
-        """Return the mean vector of each concept's questions, [N, D]; the base vector, or zero, where it has none."""
+    def _mapped(self, vectors: Tensor) -> Tensor:
+        return vectors if self.map is None else F.linear(vectors, self.map)
+
+    def _plain_concepts(self) -> Tensor:
+        """Return the concepts' vectors without their shift, [N, D]: the given ones, mapped and on top of the base; or
+        the mean of each concept's questions, and the base vector, or zero, where it has none."""
+        if self.concept_vectors is not None:
+            given = self._mapped(self.concept_vectors)
+            return given if self.base is None else given + self.base
         item, place = (self.item_concepts >= 0).nonzero(as_tuple=True)
-        concept = self.item_concepts[item, place]
-        like = _present(self.item_vectors if self.base is None else self.base)
-        total = like.new_zeros(self.num_concepts, self.size).index_add_(0, concept, self.items(item))
+        concept, vectors = self.item_concepts[item, place], self.items(item)
+        total = vectors.new_zeros(self.num_concepts, self.size).index_add_(0, concept, vectors)
         size = torch.bincount(concept, minlength=self.num_concepts)[:, None]
         return torch.where(size > 0, total / size.clamp_min(1), 0.0 if self.base is None else self.base)
 
@@ -310,9 +336,3 @@ class Tabulated:
 
     def _with_nothing(self, vectors: Tensor) -> Tensor:
         return self.function(torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])]))
-
-
-def _present(vectors: Tensor | None) -> Tensor:
-    if vectors is None:
-        raise RuntimeError("the table holds no given vectors")
-    return vectors

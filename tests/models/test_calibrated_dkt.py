@@ -412,3 +412,91 @@ def test_bad_settings_are_refused(setting: str, value: object) -> None:
     build: Callable[..., CalibratedDKT] = CalibratedDKT
     with pytest.raises(SettingError, match=setting):
         build(**{**SIZES, setting: value})
+
+
+PARTS: dict[str, Any] = {"embedding_size": 5, "given_size": 8, "add_concepts": True, "add_shift": True}
+
+
+def unanswered(data: SyntheticLearners) -> torch.Tensor:
+    """Return the questions of none of the four learners of the small batch, [Q] bool."""
+    one = batch(data)
+    return ~torch.isin(torch.arange(18), one.item[one.mask])
+
+
+@pytest.mark.parametrize("dropped", [0.0, 0.5])
+def test_every_part_of_a_question_changes_in_one_step(
+    data: SyntheticLearners, vectors: dict[str, str], dropped: float
+) -> None:
+    files = {"embeddings": vectors["embeddings"]}
+    made = tracer(data, **files, **PARTS, shift_dropout=dropped)
+    before = {name: value.clone() for name, value in made.net.named_parameters()}
+    optimizer = torch.optim.AdamW(made.net.parameters(), 1e-2, weight_decay=0.0)
+    torch.stack(list(made.losses(batch(data)).values())).sum().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    changed = {name for name, value in made.net.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == set(before) - {"table.shift"}
+    own = made.net.table.own
+    assert own is not None
+    moved = (own != 0).any(1)
+    assert not bool(moved[unanswered(data)].any())
+    assert int(moved.sum()) > 0
+
+
+def test_questions_without_answers_have_no_shift_after_a_fit(vectors: dict[str, str], tmp_path: Path) -> None:
+    folder, answers = str(tmp_path / "cache"), (3, 5)
+    data = SyntheticLearners(num_concepts=6, num_items=18, num_learners=10, answers=answers, cache_dir=folder)
+    data.setup("fit")
+    seen = torch.zeros(18, dtype=torch.bool)
+    seen[data.interactions("train").item.long()] = True
+    assert not bool(seen.all())
+    made = tracer(data, embeddings=vectors["embeddings"], **PARTS, shift_dropout=0.5, calibration_epochs=1)
+    saver = ModelCheckpoint(tmp_path, filename="last")
+    fit(made, data, 3, saver)
+    own = made.net.table.own
+    assert own is not None
+    moved = (own != 0).any(1)
+    assert bool(moved.any())
+    assert not bool((moved & ~seen).any())
+    Path(vectors["embeddings"]).unlink()
+    again = CalibratedDKT.load_from_checkpoint(str(tmp_path / "last.ckpt"), weights_only=True).eval()
+    made.eval()
+    one = batch(data)
+    with torch.no_grad():
+        assert torch.equal(again.mastery(again.encode(one)), made.mastery(made.encode(one)))
+        state = made.encode(one)
+        items = made.net.item_logits(state).sigmoid().gather(1, one.item[:, 1:2])[:, 0]
+        torch.testing.assert_close(made.predict(state, one.asked(1)), items)
+        alone = one.select(torch.tensor([2])).first(one.lengths[2:3])
+        torch.testing.assert_close(made(alone)[0], made(one)[2, : alone.mask.shape[1] - 1])
+
+
+def test_parts_leave_vectors_by_id_as_they_were(data: SyntheticLearners) -> None:
+    plain, named = tracer(data), tracer(data, shift_dropout=0.0, map_decay=9.0)
+    fit(plain, data, 2)
+    fit(named, data, 2)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, named.state_dict()[name]), name
+
+
+def test_what_is_left_out_depends_on_the_step_alone(data: SyntheticLearners, vectors: dict[str, str]) -> None:
+    made = tracer(data, embeddings=vectors["embeddings"], **PARTS, shift_dropout=0.5, dropout=0.0)
+    torch.nn.init.normal_(made.net.table.own)  # type: ignore[arg-type]
+    one = batch(data)
+    with torch.no_grad():
+        whole, plain = made(one), made.eval()(one)
+        assert torch.equal(whole, made.train()(one))
+        assert not torch.allclose(whole, plain)
+        alone = one.select(torch.tensor([1]))
+        length = int(one.lengths[1]) - 1
+        torch.testing.assert_close(made(alone)[0, :length], whole[1, :length])
+
+
+@pytest.mark.parametrize("part", [{"given_size": 8}, {"add_concepts": True}, {"add_shift": True}])
+def test_parts_on_top_of_nothing_are_refused(part: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=next(iter(part))):
+        tracer(**part)
+
+
+def test_leaving_out_a_shift_that_is_not_there_is_refused(vectors: dict[str, str]) -> None:
+    with pytest.raises(SettingError, match="add_shift"):
+        tracer(embeddings=vectors["embeddings"], shift_dropout=0.5)

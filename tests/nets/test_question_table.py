@@ -165,3 +165,61 @@ def test_values_are_computed_once_unless_they_are_trained() -> None:
     assert heights == [6, 5]
     assert values.find(questions)[0].requires_grad
     assert heights == [6, 5, 2]
+
+
+def parts(width: int = 3) -> QuestionTable:
+    """Given vectors of another width, mapped, on top of the concepts' base, under a shift of each question's own."""
+    torch.manual_seed(0)
+    made = QuestionTable(5, 4, 6, True, given_size=width, learned_base=True, learned_own=True)
+    made.attach(MAP, item_vectors=torch.randn(5, width))
+    torch.nn.init.normal_(made.own)  # type: ignore[arg-type]
+    return made
+
+
+def test_a_question_is_the_sum_of_its_parts() -> None:
+    made = parts()
+    assert made.own is not None
+    assert made.base is not None
+    assert made.map is not None
+    assert made.item_vectors is not None
+    one, two = (made.map @ made.item_vectors[row] for row in (1, 4))
+    expected = torch.stack([one + made.own[1] + (made.base[0] + made.base[1]) / 2, two + made.own[4] + made.base[3]])
+    torch.testing.assert_close(made.items(torch.tensor([[1, 4]])), expected[None])
+    torch.testing.assert_close(made.concepts()[3], made.items(torch.tensor([3, 4])).mean(0))
+    torch.testing.assert_close(made.concepts()[2], made.base[2])
+
+
+def test_what_is_not_kept_goes_without_its_own_part() -> None:
+    made, kept = parts(), torch.tensor([True, False, True, False, True])
+    assert made.own is not None
+    item, own = torch.tensor([0, 1, 3]), made.own[torch.tensor([0, 1, 3])]
+    expected = made.items(item) - own * torch.tensor([0.0, 1.0, 1.0])[:, None]
+    torch.testing.assert_close(made.items(item, kept), expected)
+    asked = Exercise(torch.tensor([[0, -1], [0, 1], [3, 0]]), item)
+    torch.testing.assert_close(made.vectors(asked, kept), expected)
+
+
+def test_given_concepts_are_mapped_and_on_top_of_their_base() -> None:
+    made = QuestionTable(5, 4, 6, True, True, given_size=3, learned_base=True)
+    given = torch.randn(4, 3)
+    made.attach(MAP, item_vectors=torch.randn(5, 3), concept_vectors=given)
+    assert made.map is not None
+    assert made.base is not None
+    torch.testing.assert_close(made.concepts(), given @ made.map.T + made.base)
+    with torch.no_grad():
+        made.map.mul_(2)
+    torch.testing.assert_close(made.concepts(), given @ made.map.T + made.base)
+
+
+def test_tabulated_values_follow_every_part() -> None:
+    made = parts().requires_grad_(False)
+    values, asked = Tabulated(made, lambda vectors: vectors + 1, list), Exercise(MAP[:, :1], torch.arange(5))
+    for part in (made.own, made.base, made.map):
+        assert part is not None
+        rows, index = values.find(asked)
+        before = rows[index].clone()
+        torch.testing.assert_close(before, made.items(asked.item) + 1)
+        part.add_(0.5)
+        rows, index = values.find(asked)
+        torch.testing.assert_close(rows[index], made.items(asked.item) + 1)
+        assert not torch.equal(rows[index], before)
