@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from ladder_data import RUNGS, Climbs, LadderData, fitted, path
+from torch import nn
 
 from lpr_lightning.errors import SettingError
 from lpr_lightning.goals import SoftExam, Targets
@@ -33,7 +34,7 @@ def made(**more: Any) -> GEPKSD:
     return GEPKSD(**(CLIMB | more))
 
 
-def weights(agent: GEPKSD) -> dict[str, torch.Tensor]:
+def weights(agent: nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in agent.named_parameters()}
 
 
@@ -85,7 +86,7 @@ def test_codes_of_answers_come_near_to_those_of_the_mastery() -> None:
         seen = agent.recalled(episodes, torch.arange(16), place)
         z = agent.codes.z(seen)
         distances[weight] = float(agent.codes.distance(seen).mean() / z.var())
-    assert distances[1.0] < 0.3 < distances[0.0]
+    assert distances[1.0] < distances[0.0] / 20
 
 
 @pytest.mark.parametrize(("name", "value"), [("teacher_epochs", 0), ("code_size", 0), ("distil_weight", -1.0)])
