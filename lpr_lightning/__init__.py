@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.bases.off_policy import ReplaySettings as ReplaySettings
     from lpr_lightning.callbacks import AnswerWriter as AnswerWriter
     from lpr_lightning.callbacks import CompareBaselines as CompareBaselines
+    from lpr_lightning.callbacks import DemonstrationSources as DemonstrationSources
     from lpr_lightning.callbacks import DifficultyTrace as DifficultyTrace
     from lpr_lightning.callbacks import ExactResume as ExactResume
     from lpr_lightning.callbacks import LastCheckpoint as LastCheckpoint
@@ -156,6 +157,7 @@ _MODULES = {
     "ReplaySettings": "bases.off_policy",
     "AnswerWriter": "callbacks",
     "CompareBaselines": "callbacks",
+    "DemonstrationSources": "callbacks",
     "DifficultyTrace": "callbacks",
     "ExactResume": "callbacks",
     "LastCheckpoint": "callbacks",

@@ -215,6 +215,11 @@ class IBGRPOPolicy(Agent):
         """Most steps of paths that the network ends itself; None where they have the wanted length."""
         return self.net.horizon
 
+    @property
+    def demonstrated(self) -> tuple[FoundPaths | None, list[str]]:
+        """The demonstrations of training requests, None before they are there; the source of each request's paths."""
+        return self._found, self.demonstrations.sources
+
     def forward(self, request: PathRequest) -> Tensor:
         """Return the likeliest path for each request, [B, L] int64, -1 after its end."""
         return self.net.sample(request, mastery=self.estimated(request)).path

@@ -138,10 +138,7 @@ class Demonstrations:
             raise SettingError("data.task", type(first).__name__, allowed)
         simulator = environment.simulator
         weights = simulator.state_dict() if isinstance(simulator, nn.Module) else {}
-        used = [
-            [type(one).__name__, one.name, one.samples, one.seed] if isinstance(one, Teacher) else plain(one)
-            for one in self.used
-        ]
+        used = [plain([one.samples, one.seed] if isinstance(one, Teacher) else one) for one in self.used]
         taught = [fingerprint(one.weights(), plain(one.policy)) for one in self.used if isinstance(one, Teacher)]
         limit = self.enough if self.source == "hybrid" else None
         described = [plain(simulator), plain(environment.goal), used, taught, limit, self.paths_per_search, data]

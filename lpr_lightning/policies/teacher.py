@@ -42,13 +42,12 @@ class Teacher:
     def policy(self) -> Policy:
         """The policy, read from its checkpoint the first time."""
         if not self._loaded:
-            given: object = load_module(self.teacher) if isinstance(self.teacher, str) else self.teacher
+            given = load_module(self.teacher) if isinstance(self.teacher, str) else built(self.teacher, Policy)
+            if not isinstance(given, Policy):
+                raise SettingError("teacher", str(self.teacher), "a policy, such as a fitted agent")
             if isinstance(given, nn.Module):
                 given.eval()
-            policy = given if isinstance(given, Policy) else built(self.teacher, Policy)
-            if policy is None or isinstance(policy, str):
-                raise SettingError("teacher", str(self.teacher), "a policy, such as a fitted agent")
-            self._loaded.append(policy)
+            self._loaded.append(given)
         return self._loaded[0]
 
     @property

@@ -89,13 +89,13 @@ def test_the_table_holds_what_was_found_and_effects_are_those_of_the_paths(
     assert set(table["source"]) <= sources
     assert len(table) == int((paths.effect > -torch.inf).sum())
     request = examples().request
-    for row in table.itertuples(index=False):
-        path = torch.tensor([list(row.path)])
-        index = torch.tensor([row.request])
+    columns = (table[name].tolist() for name in ("request", "effect", "length", "path"))
+    for number, expected, length, steps in zip(*columns, strict=True):
+        path, index = torch.tensor([list(steps)]), torch.tensor([number])
         taught = follow_paths(*ENVIRONMENT, request.select(index), path)
         effect = learning_effect(taught.score_before, taught.score_after, taught.score_max)
-        assert float(effect) == pytest.approx(row.effect)
-        assert row.length == len(row.path) == int(request.length[row.request])
+        assert float(effect) == pytest.approx(expected)
+        assert length == len(steps) == int(request.length[number])
 
 
 def test_teachers_are_asked_only_where_the_search_falls_short(tmp_path: Path) -> None:
