@@ -5,6 +5,7 @@ if __name__ != "lpr_lightning.callbacks":
 
 from lpr_lightning.callbacks.answer_writer import AnswerWriter
 from lpr_lightning.callbacks.compare_baselines import CompareBaselines
+from lpr_lightning.callbacks.demonstration_sources import DemonstrationSources
 from lpr_lightning.callbacks.difficulty_trace import DifficultyTrace
 from lpr_lightning.callbacks.evaluation import AnswersCallback, HistoryCallback, RolloutCallback
 from lpr_lightning.callbacks.exact_resume import ExactResume
@@ -31,6 +32,7 @@ __all__ = [
     "AnswerWriter",
     "AnswersCallback",
     "CompareBaselines",
+    "DemonstrationSources",
     "DifficultyTrace",
     "ExactResume",
     "HistoryCallback",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.bases.off_policy import ReplaySettings as ReplaySettings
     from lpr_lightning.callbacks import AnswerWriter as AnswerWriter
     from lpr_lightning.callbacks import CompareBaselines as CompareBaselines
+    from lpr_lightning.callbacks import DemonstrationSources as DemonstrationSources
     from lpr_lightning.callbacks import DifficultyTrace as DifficultyTrace
     from lpr_lightning.callbacks import ExactResume as ExactResume
     from lpr_lightning.callbacks import LastCheckpoint as LastCheckpoint
@@ -63,11 +64,13 @@ if TYPE_CHECKING:  # what tools may know; a test holds it equal to the table bel
     from lpr_lightning.models.actor_critic import ActorCritic as ActorCritic
     from lpr_lightning.models.c51 import C51 as C51
     from lpr_lightning.models.calibrated_dkt import CalibratedDKT as CalibratedDKT
+    from lpr_lightning.models.cseal import CSEAL as CSEAL
     from lpr_lightning.models.ddpg import DDPG as DDPG
     from lpr_lightning.models.discrete_sac import DiscreteSAC as DiscreteSAC
     from lpr_lightning.models.dkt import DKT as DKT
     from lpr_lightning.models.dqn import DQN as DQN
     from lpr_lightning.models.ensemble import Ensemble as Ensemble
+    from lpr_lightning.models.gepksd import GEPKSD as GEPKSD
     from lpr_lightning.models.ib_grpo import IBGRPOPolicy as IBGRPOPolicy
     from lpr_lightning.models.ldsim import LDSim as LDSim
     from lpr_lightning.models.multitask_lstm import MultiTaskLSTM as MultiTaskLSTM
@@ -154,6 +157,7 @@ _MODULES = {
     "ReplaySettings": "bases.off_policy",
     "AnswerWriter": "callbacks",
     "CompareBaselines": "callbacks",
+    "DemonstrationSources": "callbacks",
     "DifficultyTrace": "callbacks",
     "ExactResume": "callbacks",
     "LastCheckpoint": "callbacks",
@@ -198,11 +202,13 @@ _MODULES = {
     "ActorCritic": "models.actor_critic",
     "C51": "models.c51",
     "CalibratedDKT": "models.calibrated_dkt",
+    "CSEAL": "models.cseal",
     "DDPG": "models.ddpg",
     "DiscreteSAC": "models.discrete_sac",
     "DKT": "models.dkt",
     "DQN": "models.dqn",
     "Ensemble": "models.ensemble",
+    "GEPKSD": "models.gepksd",
     "IBGRPOPolicy": "models.ib_grpo",
     "LDSim": "models.ldsim",
     "MultiTaskLSTM": "models.multitask_lstm",

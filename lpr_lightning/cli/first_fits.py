@@ -58,7 +58,7 @@ def check_tracers(part: Namespace, from_checkpoint: bool) -> None:
         MissingFileError: there is no such file.
         SettingError: a configuration is to be fitted although the run starts from a checkpoint.
     """
-    for holder, name in tracer_paths(part):
+    for holder, key, name in tracer_paths(part):
         path = Path(name).resolve()
         if not path.is_file():
             advice = "give a tracer's configuration (.yaml), relative to the file that names it, or its checkpoint"
@@ -66,16 +66,16 @@ def check_tracers(part: Namespace, from_checkpoint: bool) -> None:
         if from_checkpoint and path.suffix in CONFIGS:
             advice = "a run that starts from a checkpoint fits no tracer; leave this out"
             raise SettingError(TRACER, name, "the tracer in the checkpoint", advice)
-        holder[TRACER] = str(path)
+        holder[key] = str(path)
 
 
 def describe_tracers(settings: Settings, short_names: Mapping[str, str]) -> None:
     """Put the model of each tracer's configuration in the place of its path; where the weights come from elsewhere."""
-    for holder, name in tracer_paths(settings.get("model")):
+    for holder, key, name in tracer_paths(settings.get("model")):
         if Path(name).suffix in CONFIGS and Path(name).is_file():
             description = read_config(name, short_names)
             describe_tracers(description, short_names)
-            holder[TRACER] = description.get("model", name)
+            holder[key] = description.get("model", name)
 
 
 def fit_settings(path: Path, run: Settings, short_names: Mapping[str, str]) -> Settings:
@@ -127,8 +127,8 @@ def cached_checkpoint(parsed: Settings, data: object, earlier: Mapping[str, str]
     if isinstance(data, LearnerData):
         identity = [data.fingerprint, {key: arguments.get(key) for key in _OWN_DATA}]
     trainer = {key: value for key, value in _mapping(parsed["trainer"]).items() if key not in _NOT_IN_KEY}
-    for holder, name in tracer_paths(parsed["model"]):
-        holder[TRACER] = earlier[name] if name in earlier else hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    for holder, key, name in tracer_paths(parsed["model"]):
+        holder[key] = earlier[name] if name in earlier else hashlib.sha256(Path(name).read_bytes()).hexdigest()
     key = fingerprint(FORMAT, parsed["model"], identity, trainer, parsed["seed_everything"])
     return cache_root() / "fits" / f"{key}.ckpt"
 

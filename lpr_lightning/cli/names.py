@@ -32,6 +32,7 @@ _PARTS = {
     "Demonstrations": "policies.demonstrations",
     "LocalModel": "annotation.local_model",
     "SmallQwen2": "nets.path_decoder",
+    "Teacher": "policies.teacher",
 }
 """Parts that configurations name and packages do not offer."""
 

@@ -20,7 +20,8 @@ Settings = dict[str, Plain]
 
 CONFIGS, CHECKPOINT = (".yaml", ".yml"), ".ckpt"
 TRACER = "tracer"
-"""The argument, at any depth of a model's or a task's, that may be the path of a checkpoint or a configuration."""
+FITTED = (TRACER, "teacher")
+"""The arguments, at any depth of a model's or a task's, that may be the path of a checkpoint or a configuration."""
 _NOISE = re.compile(
     r"^\s*(- )?(Does not validate against any|Subtypes:|Errors:|Given value|Expected a path but"
     r"|Expected a <class 'NoneType'>)"
@@ -108,8 +109,8 @@ def read_config(name: str, short_names: Mapping[str, str]) -> Settings:
     if not isinstance(content, dict):
         return {}
     settings: Settings = {str(key): in_full(value, short_names) for key, value in content.items()}
-    for holder, tracer in tracer_paths([settings.get("model"), settings.get("data")]):
-        holder[TRACER] = str((path.resolve().parent / tracer).resolve())
+    for holder, key, fitted in tracer_paths([settings.get("model"), settings.get("data")]):
+        holder[key] = str((path.resolve().parent / fitted).resolve())
     return settings
 
 
@@ -129,17 +130,22 @@ def in_full(value: object, short_names: Mapping[str, str]) -> Plain:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def tracer_paths(value: object) -> Iterator[tuple[dict[str, object], str]]:
-    """Yield every mapping in settings (also in a parser's namespaces) whose tracer is a path, with that path.
+def tracer_paths(value: object) -> Iterator[tuple[dict[str, object], str, str]]:
+    """Yield every mapping in settings (also in a parser's namespaces) with a tracer or a teacher that is a path.
 
-    >>> [path for _, path in tracer_paths([{"init_args": {"tracer": "dkt.yaml"}}, {"tracer": {"class_path": "DKT"}}])]
-    ['dkt.yaml']
+    With it come the name of the argument and the path.
+
+    >>> given = [{"init_args": {"tracer": "dkt.yaml"}}, {"tracer": {"class_path": "DKT"}}, {"teacher": "a.ckpt"}]
+    >>> [(name, path) for _, name, path in tracer_paths(given)]
+    [('tracer', 'dkt.yaml'), ('teacher', 'a.ckpt')]
     """
     inner = vars(value) if isinstance(value, Namespace) else value
     for one in inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ():
         yield from tracer_paths(one)
-    if isinstance(inner, dict) and isinstance(path := inner.get(TRACER), str) and path.endswith((*CONFIGS, CHECKPOINT)):
-        yield inner, path
+    if isinstance(inner, dict):
+        for key in FITTED:
+            if isinstance(path := inner.get(key), str) and path.endswith((*CONFIGS, CHECKPOINT)):
+                yield inner, key, path
 
 
 def merged(layers: list[Settings]) -> Settings:

@@ -216,10 +216,11 @@ class PathCLI(LightningCLI):
     def plan_first_fits(self, data: object) -> None:
         """Parse the fits that the tracers of model and task need, and decide which of them are cached already."""
         own = self.config[self.config.subcommand]
-        paths = {path for _, path in tracer_paths([own.model, own.data])}
-        for number, path in enumerate(sorted(path for path in paths if path.endswith(CONFIGS))):
+        kinds = {path: key for _, key, path in tracer_paths([own.model, own.data]) if path.endswith(CONFIGS)}
+        for path in sorted(kinds):
+            number = sum(other < path and kinds[other] == kinds[path] for other in kinds)
             if path not in self.first_fits:
-                name = TRACER + (f"_{number}" if number else "")
+                name = kinds[path] + (f"_{number}" if number else "")
                 try:
                     self.first_fits[path] = TracerFit(Path(path), name, self, data)
                 except LPRError as error:
@@ -231,9 +232,9 @@ class PathCLI(LightningCLI):
         self.check_model(own)
         for path, fit in self.first_fits.items():
             checkpoint = fit.checkpoint()
-            for holder, given in tracer_paths([own.model, own.data]):
+            for holder, key, given in tracer_paths([own.model, own.data]):
                 if given == path:
-                    holder[TRACER] = str(checkpoint)
+                    holder[key] = str(checkpoint)
         if self.first_fits:
             self._set_seed()  # the model's weights are the same whether its tracer is cached or not
 
@@ -258,11 +259,11 @@ class PathCLI(LightningCLI):
 
     def stand_in(self, model: Namespace) -> None:
         """Put the models of tracers' configurations, as they are before their fits, in the place of their paths."""
-        for holder, path in tracer_paths(model):
+        for holder, key, path in tracer_paths(model):
             if fit := self.first_fits.get(path):
                 tracer = copy.deepcopy(fit.config.fit.model)
                 fit.stand_in(tracer)
-                holder[TRACER] = tracer
+                holder[key] = tracer
 
     def run_folder(self) -> Path:
         """Return the run's folder, made where it is not there yet."""
@@ -341,7 +342,7 @@ class PathCLI(LightningCLI):
 
 def _fits_first(data: Namespace) -> bool:
     """Return whether a tracer in parsed data is a configuration."""
-    return any(path.endswith(CONFIGS) for _, path in tracer_paths(data))
+    return any(path.endswith(CONFIGS) for *_, path in tracer_paths(data))
 
 
 class TracerFit(PathCLI):

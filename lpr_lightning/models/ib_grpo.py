@@ -70,7 +70,7 @@ class IBGRPOPolicy(Agent):
 
     Differs from the paper:
     1. The policy is a small decoder over concept tokens, trained from scratch, instead of Qwen2.5-7B on text.
-    2. Demonstrations come from a genetic and a greedy search; more searches can be named in `demonstrations`.
+    2. Demonstrations come from a genetic and a greedy search; `demonstrations` can name others, and teachers.
     3. The default advantage standardises logarithms of the paper's sums over dominance, after which one badly dominated
        path does not make all others of its group look alike (`EpsilonIndicator(transform="exp")` is the paper to the
        letter).
@@ -86,7 +86,7 @@ class IBGRPOPolicy(Agent):
         backbone: the policy's network: a `SmallQwen2` over tokens, or a `ConceptScorer` of what is known of each
             concept.
         estimator: whose estimates of the learners' mastery the network reads, if it reads any; default the simulator.
-        demonstrations: the searches that make demonstrations.
+        demonstrations: the searches and teachers that make demonstrations.
         early_stop: end an episode once its exam is full.
         replan: in validation, test and prediction, plan anew after each answer instead of once.
         group_size: K, paths for each request.
@@ -214,6 +214,11 @@ class IBGRPOPolicy(Agent):
     def horizon(self) -> int | None:
         """Most steps of paths that the network ends itself; None where they have the wanted length."""
         return self.net.horizon
+
+    @property
+    def demonstrated(self) -> tuple[FoundPaths | None, list[str]]:
+        """The demonstrations of training requests, None before they are there; the source of each request's paths."""
+        return self._found, self.demonstrations.sources
 
     def forward(self, request: PathRequest) -> Tensor:
         """Return the likeliest path for each request, [B, L] int64, -1 after its end."""

@@ -132,6 +132,11 @@ SMALLER = [
         copies=("calibration.frozen.",),
         watched=max(WATCHED, 192),
     ),
+    Case(
+        "cseal",
+        small=[*PLAYED, "--model.learning_rate=1e-4", "--model.encoder.hidden_size=8"],
+        watched=max(WATCHED, 64),  # at 48 the batch held at the end has the longer histories
+    ),
     Case("ddpg", small=[*VECTORS, "--model.actor.up_size=8"], copies=("target",)),
     Case("discrete_sac", small=REPLAYED, copies=("targets.",)),
     Case("dqn", small=[*REPLAYED, "--model.target_every=2"], copies=("target.",)),
@@ -147,6 +152,16 @@ SMALLER = [
         ],
     ),
     Case("dkt", small=["--model.embedding_size=8", "--model.hidden_size=8"]),
+    Case(
+        "gepksd",
+        small=[
+            *PLAYED,
+            "--model.learning_rate=1e-4",
+            "--model.encoder.hidden_size=8",
+            "--model.teacher_epochs=1",
+        ],
+        watched=max(WATCHED, 64),  # as for cseal
+    ),
     Case(
         "grpo",
         small=[

@@ -23,6 +23,7 @@ from lpr_lightning.functional.schedules import LinearSchedule
 from lpr_lightning.goals import SoftExam, Targets
 from lpr_lightning.models.actor_critic import ActorCritic
 from lpr_lightning.models.c51 import C51
+from lpr_lightning.models.cseal import CSEAL
 from lpr_lightning.models.discrete_sac import DiscreteSAC
 from lpr_lightning.models.dqn import DQN
 from lpr_lightning.models.ppo import PPO
@@ -60,6 +61,7 @@ AGENTS: dict[str, Callable[..., StepAgent]] = {
     "ppo": lambda **more: PPO(**(COMMON | RATES | more)),
     "trpo": lambda **more: TRPO(**(COMMON | {"max_divergence": 0.05, "critic_learning_rate": 1e-2} | more)),
     "actor_critic": lambda **more: ActorCritic(**(COMMON | RATES | {"group_size": 8} | more)),
+    "cseal": lambda **more: CSEAL(**(COMMON | RATES | {"group_size": 8, "encoder": Session(8, window=2)} | more)),
 }
 TOP = list(range(RUNGS))
 

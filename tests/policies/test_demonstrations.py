@@ -104,12 +104,12 @@ def test_whatever_they_depend_on_they_are_searched_anew_for(tmp_path: Path, chan
     searches: list[Search] | None = [CountedSearch(max_rows=9)] if change == "searches" else None
     other = demonstrations(tmp_path, searches, 1 if change == "count" else 2)
     other.find(goal, examples(), "other" if change == "data" else "log", CPU)
-    assert len(list((tmp_path / "demonstrations").iterdir())) == 2
+    assert len(list((tmp_path / "demonstrations").glob("*.safetensors"))) == 2
 
 
 def test_a_broken_file_is_replaced(tmp_path: Path) -> None:
     first = demonstrations(tmp_path).find(environment(), examples(), "log", CPU)
-    (file,) = (tmp_path / "demonstrations").iterdir()
+    (file,) = (tmp_path / "demonstrations").glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:20])
     again = demonstrations(tmp_path).find(environment(), examples(), "log", CPU)
     assert torch.equal(first.path, again.path)
