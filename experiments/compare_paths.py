@@ -184,7 +184,7 @@ class Comparison:
         if name in RULES:
             return [untrained(name, own)]
         if name == GEN_AL:
-            return [self.prompted()]
+            return [self.prompted(f"{self.name}_{protocol.name}_{length}")]
         settings = method_settings(name, protocol, CONFIGS)
         found = []
         for seed in range(self.options.seeds):
@@ -193,12 +193,14 @@ class Comparison:
             found.append(fitted_method(name, settings, protocol, fits, own, length, self.options.epochs))
         return found
 
-    def prompted(self) -> Taught:
-        """Return the prompting agent behind the endpoint."""
+    def prompted(self, store: str) -> Taught:
+        """Return the prompting agent behind the endpoint, whose answers are kept under a name."""
         from lpr_lightning.annotation.endpoint import ChatEndpoint
 
         client = ChatEndpoint(self.options.model, self.options.endpoint, self.options.api_key_env)
-        policy = GenAL(client, str(self.out / "gen_al" / f"{self.name}.jsonl"))
+        folder = self.out / "gen_al"
+        folder.mkdir(parents=True, exist_ok=True)
+        policy = GenAL(client, str(folder / f"{store}.db"))
         return Taught(GEN_AL, fingerprint(GEN_AL, self.options.model), policy)
 
     def rank_fidelity(self, protocol: PathProtocol, own: Fitted, study: PathStudy) -> dict[str, float]:
@@ -267,7 +269,7 @@ def radar_rows(block: Block) -> dict[str, list[float]]:
 def section(place: Place, block: Block, options: argparse.Namespace) -> str:
     """Return the tables of one data set, protocol and length in Markdown."""
     title = f"## {place[0]}, protocol {place[1]}, {place[2]} steps, {block.requests} requests\n"
-    epochs = "their whole training" if options.epochs is None else f"{options.epochs} epochs each"
+    epochs = "trained as configured" if options.epochs is None else f"cut to {options.epochs} epoch(s) each"
     lines = [title, f"Methods that learn: {epochs}, on {block.own}."]
     if block.fidelity:
         low, high = shown(block.fidelity, "rank_fidelity_low"), shown(block.fidelity, "rank_fidelity_high")

@@ -116,7 +116,7 @@ class PathStudy:
             judge: the learners.
             zpd: the fitted objective, the same for all policies that are compared.
         """
-        weights = fingerprint([value for _, value in sorted(zpd.state_dict().items())])
+        weights = fingerprint(torch.cat([value.float().flatten() for _, value in sorted(zpd.state_dict().items())]))
         parts = fingerprint(FORMAT, self.key, taught.key, judge.key, weights)
 
         def compute() -> Values:

@@ -86,7 +86,7 @@ def interval(figures: Mapping[str, float]) -> str:
 def draw_paths(panels: Mapping[str, Cells]) -> Figure:
     """Return the effect of every method (rows) by every judge (marks), one panel for each title."""
     methods = list(dict.fromkeys(name for cells in panels.values() for name, _ in cells))
-    height = 0.34 * len(methods) + 1.4
+    height = 0.34 * len(methods) + 1.9
     figure, axes = new_figure(4.4 * len(panels) + 2.0, height, columns=len(panels))
     for number, (axis, (title, cells)) in enumerate(zip(axes, panels.items())):
         for place, judge in enumerate(names_of(cells)[1]):
@@ -102,7 +102,8 @@ def draw_paths(panels: Mapping[str, Cells]) -> Figure:
         axis.set_ylim(len(methods) - 0.4, -0.6)
         axis.set_title(title, fontsize=10, color=INK)
         axis.set_xlabel("learning effect", color=INK, fontsize=9)
-    axes[0].legend(fontsize=8, loc="best", framealpha=0.7, title="by")
+    marks, labels = axes[0].get_legend_handles_labels()
+    figure.legend(marks, labels, fontsize=8, loc="outside lower center", ncols=4, title="by", title_fontsize=8)
     return figure
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from lpr_lightning.annotation import Reply, Request, ScriptedServer
 from lpr_lightning.models.ppo import PPO
 
-SMALL = ["--data.num_learners=50", "--data.num_concepts=10", "--trainer.max_epochs=1"]
+SMALL = ["--data.num_learners=40", "--data.num_concepts=10", "--trainer.max_epochs=1"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.logger=false", "--trainer.limit_train_batches=1"]
 
 
@@ -95,7 +97,7 @@ def test_protocols_change_simulator_and_exam_for_all(script: ModuleType, tmp_pat
 
 def test_advantages_share_one_measure_and_a_radar(script: ModuleType, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    variants = ["EpsilonIndicator", "ScalarSum", "MOGRPO", "DrGRPO", "without_zpd"]
+    variants = ["EpsilonIndicator", "DrGRPO", "without_zpd"]
     script.main(command(out, "--study", "advantages", "--judges", "--variants", *variants))
     found = figures(out, "advantages.csv")
     for name in variants:
@@ -106,6 +108,21 @@ def test_advantages_share_one_measure_and_a_radar(script: ModuleType, tmp_path: 
     assert len(effects) > 1  # another advantage trains another policy
     assert (out / "advantages.png").read_bytes().startswith(b"\x89PNG")
     assert "| without_zpd |" in (out / "advantages.md").read_text(encoding="utf-8")
+
+
+def test_a_prompting_agent_joins_where_there_is_an_endpoint(script: ModuleType, tmp_path: Path) -> None:
+    def first(request: Request) -> Reply:
+        asked = '{"profile"' in request.messages[0].content
+        return Reply(json.dumps({"profile": "p", "reflection": "r"} if asked else {"reason": "r", "choice": 1}))
+
+    out = tmp_path / "out"
+    with ScriptedServer(first) as server:
+        words = ["--methods", "gen_al", "--endpoint", server.url, "--model", "scripted", "--judges"]
+        script.main(command(out, *words))
+        asked = server.requests
+        script.main(command(out, *words))
+        assert server.requests == asked > 0
+    assert ("default", "gen_al", "truth", "effect") in figures(out, "paths.csv")
 
 
 def test_what_cannot_work_is_named_before_any_fit(
