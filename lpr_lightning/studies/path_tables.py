@@ -61,7 +61,8 @@ def advantage_table(cells: Cells, fronts: Mapping[str, Mapping[str, float]], own
     for name in fronts:
         mine, true, front = cells.get((name, own), NO_FIGURES), cells.get((name, truth), NO_FIGURES), fronts[name]
         gap = f"{true['over']:+.3f} ± {true['over_error']:.3f}" if "over" in true else ""
-        row = [name, interval(true), interval(mine), shown(true, "seed_error"), gap, shown(front, "zpd")]
+        spread = shown(true, "seed_error") if true.get("seeds", 1.0) > 1 else ""
+        row = [name, interval(true), interval(mine), spread, gap, shown(front, "zpd")]
         rows.append([*row, shown(mine, "fit"), shown(mine, "diversity"), shown(front, "hypervolume")])
     return markdown(head, rows)
 
