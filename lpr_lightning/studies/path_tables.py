@@ -136,5 +136,6 @@ def draw_radar(rows: Mapping[str, Sequence[float]], names: Sequence[str]) -> Fig
     axis.set_xticks(angles, labels, fontsize=8, color=INK)
     axis.set_yticks([])
     axis.set_ylim(0, 1.05)
+    axis.tick_params(axis="x", pad=16)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.08, 1.05))
     return figure
