@@ -41,7 +41,7 @@ from lpr_lightning.studies.exercise_pictures import Growth, draw_bars, draw_grow
 from lpr_lightning.studies.exercise_study import ExerciseStudy, Judge, Method, Values, mastery_path
 from lpr_lightning.studies.exercise_tables import Table, judge_table, over_table
 from lpr_lightning.studies.extended_bank import ExtendedBank
-from lpr_lightning.studies.tracer_fits import FitFolder, Fitted, data_description, data_module, write
+from lpr_lightning.studies.tracer_fits import FitFolder, Fitted, data_description, data_module, tracer_file, write
 from lpr_lightning.tasks.exercise_requests import ExerciseRequests
 from lpr_lightning.types import PathRequest
 
@@ -70,17 +70,9 @@ def method_files(names: Sequence[str] | None) -> list[list[Path]]:
     return files
 
 
-def tracer_file(name: str) -> Path:
-    """Return the configuration of a tracer, by its name or path."""
-    for path in (Path(name), CONFIGS / "tracer" / f"{name}.yaml", CONFIGS / f"{name}.yaml"):
-        if path.is_file():
-            return path
-    raise SettingError("tracers", name, "a configuration in configs or configs/tracer, or the path of one")
-
-
 def fitted_tracers(fits: FitFolder, names: Sequence[str], other_seed: bool) -> list[Fitted]:
     """Return the tracers, the first one with another seed too."""
-    files, found = [tracer_file(name) for name in names], []
+    files, found = [tracer_file(CONFIGS, name) for name in names], []
     for name, file in [(file.stem, file) for file in files]:
         say(f"tracer {name}")
         found.append(fits.fit(name, file))
@@ -295,7 +287,7 @@ def main(words: list[str] | None = None) -> None:
         draw(comparison, table, options.goals, options.pictured)
         extended: Table = {}
         if options.vectors is not None:
-            banks = ExtendedBank.fitted(comparison.fits, tracer_file(options.tracers[0]), options.vectors)
+            banks = ExtendedBank.fitted(comparison.fits, tracer_file(CONFIGS, options.tracers[0]), options.vectors)
             found = comparison.extended(options.goals, banks)
             extended = {place: comparison.study.figures(some, options.resamples) for place, some in found.items()}
             for judge in (banks.part.name, banks.whole.name):

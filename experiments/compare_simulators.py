@@ -18,21 +18,15 @@ import argparse
 import csv
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from lpr_lightning.cache import atomic_write, fingerprint
-from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError, SettingError
-from lpr_lightning.functional.bootstrap import bootstrap_mean_interval
 from lpr_lightning.functional.gain_calibration import NUMBERS
-from lpr_lightning.functional.rank_fidelity import rank_fidelity, rank_fidelity_defined
 from lpr_lightning.functional.simulator_agreement import mean_agreement, simulator_agreement
-from lpr_lightning.hparams import plain
 from lpr_lightning.metrics.log_figures import Figures, LogFigures
 from lpr_lightning.models.ensemble import Ensemble
 from lpr_lightning.nets.simple_rivals import simple_rivals
@@ -43,18 +37,23 @@ from lpr_lightning.policies import (
     RandomTargets,
     TargetsInTurn,
 )
-from lpr_lightning.protocols import Policy, Tracer
-from lpr_lightning.simulators.kes import KESSimulator
+from lpr_lightning.protocols import Policy
 from lpr_lightning.simulators.world_learners import WorldLearners
-from lpr_lightning.studies.simulator_study import Study, Subject
-from lpr_lightning.studies.tracer_fits import FitFolder, Fitted, data_description, data_module, path_requests, write
-from lpr_lightning.types import PathRequest, State
+from lpr_lightning.studies.exercise_tables import markdown
+from lpr_lightning.studies.simulator_study import TRUTH, Study, Subject, beginning, fidelity, of_tracer, of_truth
+from lpr_lightning.studies.tracer_fits import (
+    FitFolder,
+    Fitted,
+    data_description,
+    data_module,
+    path_requests,
+    unseen_requests,
+    write,
+)
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 METHODS = ("simple_kt", "calibrated_dkt")
 """Configurations of methods whose tracers have none in configs/tracer."""
-TRUTH, DRAWS = "truth", 8
-"""The row of the truth, and the draws of its answers to a path."""
 STEPS = (1, 5, 10, 20)
 
 
@@ -86,25 +85,11 @@ def subjects(fits: FitFolder, options: argparse.Namespace) -> dict[str, Subject]
     found = {name: of_tracer(name, one.key, one.tracer, one.seconds) for name, one in tracers.items()}
     data, truth = fits.data, fits.data.truth
     if isinstance(truth, WorldLearners):
-        key = fingerprint(TRUTH, data.fingerprint)
-        found[TRUTH] = Subject(TRUTH, key, truth, truth.begin, truth, truth.expected(), DRAWS)
+        found[TRUTH] = of_truth(data, truth)
     for name, rival in simple_rivals(data.num_concepts, data.num_items, data.interactions("train")).items():
         key = fingerprint(name, data.fingerprint)
         found[name] = Subject(name, key, rival, beginning(rival))
     return found
-
-
-def of_tracer(name: str, key: str, tracer: nn.Module, seconds: float) -> Subject:
-    """Return the row of a tracer, which plans and judges by its expectation."""
-    if not isinstance(tracer, Tracer):
-        raise SettingError("tracer", type(tracer).__name__, "a module with the calls of a tracer")
-    simulator = KESSimulator(tracer, response="soft")
-    return Subject(name, key, tracer, beginning(tracer), simulator, simulator, seconds=seconds)
-
-
-def beginning(tracer: Tracer) -> Callable[[Tensor], State]:
-    """Return what gives the state of learners before any answer."""
-    return lambda learner: tracer.initial_state(len(learner))
 
 
 def simulator_rows(study: Study, rows: Mapping[str, Subject]) -> dict[str, Figures]:
@@ -120,13 +105,7 @@ def simulator_rows(study: Study, rows: Mapping[str, Subject]) -> dict[str, Figur
     if TRUTH in rows:
         true = study.gains(rows[TRUTH], pool)
         for one, own in zip(planners, gain, strict=True):
-            value = rank_fidelity(own, true)[rank_fidelity_defined(own, true)]
-            low, high = bootstrap_mean_interval(value, 1000, 0)
-            found[one.name] |= {
-                "rank_fidelity": float(value.mean()),
-                "rank_fidelity_low": float(low),
-                "rank_fidelity_high": float(high),
-            }
+            found[one.name] |= fidelity(own, true)
     return found
 
 
@@ -152,12 +131,6 @@ def shown(figures: Figures, name: str, digits: int = 3) -> str:
     low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
     bounds = f" [{low:.{digits}f}, {high:.{digits}f}]" if low is not None and high is not None and low != high else ""
     return f"{value:.{digits}f}{bounds}"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown; the first column is text."""
-    lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
 
 
 def simulators_table(found: Mapping[str, Figures]) -> str:
@@ -245,7 +218,7 @@ def save(study: Study, found: dict[str, Figures], policies: dict[str, dict[str, 
         "Gain by the kind of answers in between": cells_table(found, "kind", kinds),
         "Agreement": agreement_table(found),
     }
-    text = "\n".join(f"## {title}\n\n{table}" for title, table in sections.items())
+    text = "\n".join(f"## {title}\n\n{table}\n" for title, table in sections.items())
     write(out / "simulators.md", f"{text}\n`{command}`\n")
     with atomic_write(out / "simulators.png") as temporary:
         draw(found, policies, temporary)
@@ -279,18 +252,6 @@ def options_of(words: list[str]) -> argparse.Namespace:
     return options
 
 
-def requests_of(data: LearnerDataModule, most: int) -> tuple[PathRequest, str]:
-    """Return the requests of test learners, as configs/grpo.yaml asks for paths, and their key."""
-    task = replace(path_requests(CONFIGS / "grpo.yaml"), max_requests=most)
-    examples = task.examples(data.interactions("test"), "test", data.num_concepts, data.seed)
-    if not len(examples.sizes):
-        raise SettingError("data", type(data).__name__, "test learners with logs long enough for requests of paths")
-    request = examples.batch(torch.arange(len(examples.sizes)))
-    if not isinstance(request, PathRequest):
-        raise SettingError("task", type(request).__name__, "requests for paths")
-    return request, fingerprint(plain(task), data.fingerprint)
-
-
 def main(words: list[str] | None = None) -> None:
     """Fit, measure and write what is missing."""
     words = sys.argv[1:] if words is None else words
@@ -299,7 +260,7 @@ def main(words: list[str] | None = None) -> None:
     try:
         description, extra = data_description(config, options.root, options.extra)
         data = data_module(description)
-        request, key = requests_of(data, options.learners)
+        request, key = unseen_requests(data, path_requests(CONFIGS / "grpo.yaml"), options.learners)
         rows = subjects(FitFolder(options.out / "fits", description, data, options.seed, extra), options)
         figures = LogFigures(STEPS, options.stride, options.resamples)
         study = Study(options.out, data, request, key, figures, options.paths, say)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lpr_lightning.cache import atomic_write, fingerprint
+from lpr_lightning.cache import fingerprint
 from lpr_lightning.functional.bootstrap import grouped_ratio
 from lpr_lightning.functional.exercise_score import target_gain
 from lpr_lightning.policies.historical import every_log, next_answers
 from lpr_lightning.protocols import Connected, Goal, LearnerData, Policy, Simulator
 from lpr_lightning.simulators.rollout import request_draws, rollout
+from lpr_lightning.studies.kept import kept_tensors
 from lpr_lightning.types import InteractionBatch, PathRequest
 
 FORMAT, SEED = 1, 53
@@ -89,12 +89,12 @@ class ExerciseStudy:
         parts = [FORMAT, self.key, method.key, method.seed, goal_key, judge.key, judge.episodes]
         name = f"{method.name}_{method.seed}_{goal_key.split()[0]}_by_{judge.name}_{fingerprint(*parts)}"
         path = self.out / "values" / f"{name}.safetensors"
-        if not path.is_file():
+
+        def compute() -> Values:
             self.say(f"{method.name} {method.seed or ''} towards {goal_key.split()[0]}, by {judge.name}")
-            found = self._computed(method, goal, judge)
-            with atomic_write(path) as temporary:
-                save_file({key: value.contiguous() for key, value in found.items()}, temporary)
-        return load_file(path)
+            return self._computed(method, goal, judge)
+
+        return kept_tensors(path, compute)
 
     def _computed(self, method: Method, goal: Goal, judge: Judge) -> Values:
         begun, parts = time.perf_counter(), []

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from lpr_lightning.cache import atomic_write, fingerprint
+from lpr_lightning.cache import fingerprint
 from lpr_lightning.errors import SettingError
 from lpr_lightning.functional.bootstrap import bootstrap_mean_interval
 from lpr_lightning.functional.open_loop import Steps
+from lpr_lightning.functional.rank_fidelity import rank_fidelity, rank_fidelity_defined
 from lpr_lightning.goals import SoftExam, Targets
 from lpr_lightning.hparams import Plain
 from lpr_lightning.metrics.log_figures import Figures, LogFigures
@@ -23,14 +23,21 @@ from lpr_lightning.policies.candidates import TargetActions
 from lpr_lightning.policies.judged import judged_effect
 from lpr_lightning.policies.mixed_paths import fitted_length, mixed_paths, path_gains
 from lpr_lightning.policies.simple_rules import TargetsInTurn
-from lpr_lightning.protocols import Connected, Environment, Goal, LearnerData, Policy, Simulator
+from lpr_lightning.protocols import Connected, Environment, Goal, LearnerData, Policy, Simulator, Tracer
+from lpr_lightning.simulators.kes import KESSimulator
 from lpr_lightning.simulators.rollout import request_draws, rollout
+from lpr_lightning.simulators.world_learners import WorldLearners
+from lpr_lightning.studies.kept import kept_numbers, kept_tensors
 from lpr_lightning.types import PathRequest, State
+
+Computed = TypeVar("Computed")
 
 FORMAT, SEED = 1, 47
 """Of what is kept, and of paths and answers."""
 CHUNK = 16
 """Learners whose mixed paths are met at once; changes nothing."""
+TRUTH, DRAWS = "truth", 8
+"""The row of the truth, and the draws of its answers to a path."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +92,19 @@ class Study:
     def kept(self, name: str, parts: Sequence[Plain], compute: Callable[[], Figures]) -> Figures:
         """Return figures, computed where they are not kept yet."""
         path = self.out / "figures" / f"{name}_{fingerprint(FORMAT, self.key, list(parts))}.json"
-        if not path.is_file():
-            self.say(name)
-            text = json.dumps(compute())
-            with atomic_write(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        found: Figures = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        return kept_numbers(path, self._said(name, compute))
 
     def kept_tensor(self, name: str, parts: Sequence[Plain], compute: Callable[[], Tensor]) -> Tensor:
         """Return a tensor, computed where it is not kept yet."""
         path = self.out / "paths" / f"{name}_{fingerprint(FORMAT, self.key, list(parts))}.safetensors"
-        if not path.is_file():
+        return kept_tensors(path, lambda: {"value": self._said(name, compute)()})["value"]
+
+    def _said(self, name: str, compute: Callable[[], Computed]) -> Callable[[], Computed]:
+        def said() -> Computed:
             self.say(name)
-            value = compute()
-            with atomic_write(path) as temporary:
-                save_file({"value": value.contiguous()}, temporary)
-        return load_file(path)["value"]
+            return compute()
+
+        return said
 
     def log_figures(self, one: Subject) -> Figures:
         """Return how well a subject predicts the logs of test learners."""
@@ -175,3 +178,34 @@ def simulator_of(simulator: Simulator | None) -> Simulator:
     if simulator is None:
         raise SettingError("simulator", None, "a row that paths can be planned in")
     return simulator
+
+
+def of_tracer(name: str, key: str, tracer: nn.Module, seconds: float, simulator: Simulator | None = None) -> Subject:
+    """Return the row of a tracer, which plans and judges by its expectation, or as another `simulator` of it answers.
+
+    Raises:
+        SettingError: it lacks calls of a tracer.
+    """
+    if not isinstance(tracer, Tracer):
+        raise SettingError("tracer", type(tracer).__name__, "a module with the calls of a tracer")
+    own = simulator or KESSimulator(tracer, response="soft")
+    return Subject(name, key, tracer, beginning(tracer), own, own, seconds=seconds)
+
+
+def of_truth(data: LearnerData, truth: WorldLearners) -> Subject:
+    """Return the row of learners of known truth."""
+    key = fingerprint(TRUTH, data.fingerprint)
+    return Subject(TRUTH, key, truth, truth.begin, truth, truth.expected(), DRAWS)
+
+
+def beginning(tracer: Tracer) -> Callable[[Tensor], State]:
+    """Return what gives the state of learners before any answer."""
+    return lambda learner: tracer.initial_state(len(learner))
+
+
+def fidelity(gain: Tensor, true: Tensor) -> Figures:
+    """Return how a simulator ranks each learner's paths, gains [B, K], beside the truth: mean and 95 % interval."""
+    value = rank_fidelity(gain, true)[rank_fidelity_defined(gain, true)]
+    low, high = bootstrap_mean_interval(value, 1000, 0)
+    names = ("rank_fidelity", "rank_fidelity_low", "rank_fidelity_high")
+    return dict(zip(names, (float(value.mean()), float(low), float(high)), strict=True))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 import yaml
 from torch import nn
 
@@ -18,8 +19,9 @@ from lpr_lightning.cli.names import short_names
 from lpr_lightning.cli.parsing import Settings, merged, read_config
 from lpr_lightning.datamodules.base import LearnerDataModule
 from lpr_lightning.errors import LPRError, SettingError
-from lpr_lightning.hparams import Plain, built, load_module
+from lpr_lightning.hparams import Plain, built, load_module, plain
 from lpr_lightning.tasks.path_requests import PathRequests
+from lpr_lightning.types import PathRequest
 
 _DATA = "--data."
 
@@ -143,6 +145,34 @@ def path_requests(config: Path) -> PathRequests:
     if task is None:
         raise SettingError("task", None, "PathRequests")
     return task
+
+
+def unseen_requests(data: LearnerDataModule, task: PathRequests, most: int) -> tuple[PathRequest, str]:
+    """Return at most so many requests of test learners, all in one batch, and their key.
+
+    Raises:
+        SettingError: no test learner's log is long enough.
+    """
+    task = replace(task, max_requests=most)
+    examples = task.examples(data.interactions("test"), "test", data.num_concepts, data.seed)
+    if not len(examples.sizes):
+        raise SettingError("data", type(data).__name__, "test learners with logs long enough for requests of paths")
+    request = examples.batch(torch.arange(len(examples.sizes)))
+    if not isinstance(request, PathRequest):
+        raise SettingError("task", type(request).__name__, "requests for paths")
+    return request, fingerprint(plain(task), data.fingerprint)
+
+
+def tracer_file(configs: Path, name: str) -> Path:
+    """Return the configuration of a tracer, by its name in the folder of configurations, or its path.
+
+    Raises:
+        SettingError: there is none.
+    """
+    for path in (Path(name), configs / "tracer" / f"{name}.yaml", configs / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    raise SettingError("tracers", name, "a configuration in configs or configs/tracer, or the path of one")
 
 
 def write(path: Path, text: str) -> None:
