@@ -270,4 +270,4 @@ class QuestionNet(TracerNet):
     @staticmethod
     def _answers(table: Tensor, correct: Tensor) -> Tensor:
         """Return rows of `table` [2, …] for answers [...] in [0, 1], soft ones as mixtures."""
-        return torch.lerp(table[0], table[1], correct[..., None])
+        return torch.lerp(table[0], table[1], correct[..., None].to(table.dtype))

@@ -251,6 +251,12 @@ METHODS = [
 ]
 """Every configuration of a method; one without a line in `SMALLER` runs with the common flags alone."""
 
+AGENTS = (
+    *("actor_critic", "c51", "cseal", "ddpg", "discrete_sac", "dqn", "gepksd"),
+    *("ppo", "rainbow", "sac", "sac_mve", "td3", "trpo"),
+)
+"""The agents that choose step by step."""
+
 GAPS: dict[tuple[str, str], str] = {
     **{
         ("contrastive", f"it_trains_on_{name}"): "the data set has no question texts; it refuses and says so"

@@ -1,38 +1,22 @@
-"""Each check of `checks.py` on each configuration in `configs/`.
+"""Each check of `checks.py` on each configuration in `configs/`; those of agents stand in test_agents.py.
 
 A new method enters by its yaml and at most one line in `cases.py`; what it does not fulfil yet stands in `GAPS` there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from cases import CONFIGS, GAPS, METHODS, WITHOUT_MODEL, Case
+from cases import AGENTS, CONFIGS, GAPS, METHODS, WITHOUT_MODEL
 from checks import CHECKS, Check
+from conforming import conforms, each_check, runs_of
 from runs import Runs
 
-
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(case, id=case.name, marks=pytest.mark.xdist_group(case.name)) for case in METHODS],
-)
-def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """The runs of one method; tests are put in order by method, so that they share them."""
-    case: Case = request.param
-    home = tmp_path_factory.mktemp(case.name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        yield Runs(case, home)
+runs = runs_of([case for case in METHODS if case.name not in AGENTS])
 
 
-@pytest.mark.parametrize(
-    "check", [pytest.param(one, id=one.name, marks=pytest.mark.timeout(one.limit)) for one in CHECKS]
-)
+@each_check
 def test_conformance(runs: Runs, check: Check, request: pytest.FixtureRequest) -> None:
-    if reason := GAPS.get((runs.case.name, check.name)):
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
-    check.run(runs)
+    conforms(runs, check, request)
 
 
 def test_every_check_has_a_reason() -> None:
@@ -43,5 +27,6 @@ def test_every_gap_is_one_of_a_method_and_a_check() -> None:
     """A renamed check takes its gaps along."""
     assert {method for method, _ in GAPS} <= {case.name for case in METHODS}
     assert {check for _, check in GAPS} <= {one.name for one in CHECKS}
+    assert {case.name for case in METHODS} >= set(AGENTS)
     other = {CONFIGS / f"{name}.yaml" for name in WITHOUT_MODEL}
     assert {case.config for case in METHODS} | other == set(CONFIGS.glob("*.yaml"))
