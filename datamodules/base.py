@@ -112,9 +112,6 @@ class LearnerDataModule(PlainLoading, LightningDataModule, ABC):
         if predict_answers is not None and predict_goals is None and predict_histories is None:
             advice = "Give predict_goals or predict_histories with it"
             raise SettingError("predict_answers", predict_answers, "none without requests", advice)
-        self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold)
-        if predict_answers is not None and predict_goals is None:
-            raise SettingError("predict_answers", predict_answers, "none without predict_goals", "Give both")
         self._split = LearnerSplit(tuple(split), min_answers, max_learners, seed, folds, fold, keep_unseen_items)
         chosen: Task = built(task, Task) or NextAnswers()
         self.task = chosen
