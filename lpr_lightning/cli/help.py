@@ -68,6 +68,8 @@ def _classes() -> list[str]:
 
     bases = {"model": LightningModule, "data": LightningDataModule}
     sections: list[str] = []
+    for path in short_names().values():  # first, so that each option names all classes that it takes
+        importlib.import_module(path.rpartition(".")[0])
     for key, package in _PARTS.items():
         for name, path in short_names().items():
             module, _, last = path.rpartition(".")
