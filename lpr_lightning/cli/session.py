@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +25,7 @@ from lpr_lightning.bases import Staged
 from lpr_lightning.callbacks import ResultsTable, StageProgressBar
 from lpr_lightning.cli import closest, first_fits, names, registry, resume, runs
 from lpr_lightning.cli.parsing import CONFIGS, TRACER, CommandLine, Parser, Settings, tracer_paths
+from lpr_lightning.cli.remarks import fewer_remarks
 from lpr_lightning.cli.settings import RUN, RunSettings
 from lpr_lightning.cli.written import SavedConfig, quiet_writers, unwritable
 from lpr_lightning.datamodules.base import LearnerDataModule
@@ -40,7 +39,7 @@ def run(arguments: list[str]) -> PathCLI:
         if not threads.isdigit() or int(threads) < 1:
             raise SettingError("LPR_NUM_THREADS", threads, "a number of threads above 0")
         torch.set_num_threads(int(threads))
-    with registry.allowed(line.packages), names.understood(), _decisions_forgotten(), _fewer_remarks(), quiet_writers():
+    with registry.allowed(line.packages), names.understood(), _decisions_forgotten(), fewer_remarks(), quiet_writers():
         settings = RunSettings(line, names.short_names())
         try:
             return PathCLI(settings)
@@ -66,39 +65,6 @@ def _decisions_forgotten() -> Iterator[None]:
     finally:
         if not launched:
             os.environ.pop(RUN, None)
-
-
-@contextmanager
-def _fewer_remarks() -> Iterator[None]:
-    """Leave out remarks that nobody can act on."""
-
-    said: set[str] = set()
-    others = tuple(f"[rank: {number}" for number in range(1, 10))
-
-    def wanted(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        again = "Seed set to" in message and (message in said or message.startswith(others))
-        said.add(message)
-        return not again and not any(word in message for word in ("litlogger", "litmodels"))
-
-    logs = [logging.getLogger(f"lightning.{name}") for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed")]
-    for log in logs:
-        log.addFilter(wanted)
-    try:
-        with warnings.catch_warnings():
-            for message in (
-                ".*exists and is not empty.*",
-                ".*LeafSpec.*",
-                ".*does not have many workers.*",
-                ".*callbacks used to create.*",
-                ".*dirpath has changed.*",
-                r".*module\(s\) in eval mode.*",
-            ):
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        for log in logs:
-            log.removeFilter(wanted)
 
 
 class PathCLI(LightningCLI):
@@ -346,12 +312,12 @@ def _fits_first(data: Namespace) -> bool:
 
 
 class TracerFit(PathCLI):
-    """The fit of a tracer that another run's model names by a configuration, or the cached result of an earlier one.
+    """The fit of a tracer, or of a teacher, that another run's model names by a configuration, or its cached result.
 
     It is parsed, and whether it is cached is decided, when it is constructed; `checkpoint` fits.
 
     Args:
-        path: the tracer's configuration.
+        path: its configuration.
         name: folder of the fit within that of the run.
         outer: the run.
         data: the run's datamodule.
