@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lpr_lightning.annotation.chat import Answer, Prompt, RefusedError, Token
-from lpr_lightning.errors import LPRError
+from lpr_lightning.nets.pretrained import load_pretrained
 
 
 class LocalModel:
@@ -23,16 +23,14 @@ class LocalModel:
         device: where it runs, such as `cpu` or `cuda`.
 
     Raises:
-        LPRError: there is no such model.
+        MissingFileError: there is no such model.
     """
 
     def __init__(self, path: str, device: str = "cpu") -> None:
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(path)
-            self._network = AutoModelForCausalLM.from_pretrained(path).to(device).eval()
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise LPRError(f"no language model can be loaded from {path}: {reason}") from error
+        self._tokenizer = load_pretrained(AutoTokenizer.from_pretrained, path)
+        self._network = (
+            load_pretrained(AutoModelForCausalLM.from_pretrained, path, use_safetensors=True).to(device).eval()
+        )
         ends = self._network.generation_config.eos_token_id or self._tokenizer.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [] if ends is None else [int(ends)]
         self._path, self._device = path, device

@@ -91,7 +91,7 @@ def load_pretrained(load: Callable[..., Loaded], path: str, **settings: object) 
         )
     try:
         return load(str(folder) if local else path, local_files_only=local, trust_remote_code=False, **settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # an empty folder is a ValueError to tokenizers
         advice = "complete the folder" if local else "check the name, or download it first: hf download " + path
         reason = str(error).strip().partition("\n")[0]
         raise MissingFileError(f"a whole model ({reason})", path, advice) from error

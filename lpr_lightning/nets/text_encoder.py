@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lpr_lightning.errors import SettingError, checked
 from lpr_lightning.hparams import built
+from lpr_lightning.nets.pretrained import load_model, load_pretrained
 from lpr_lightning.nets.word_pieces import word_pieces
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class PretrainedEncoder(Encoder):
     """Any encoder of `transformers`, whole or by low-rank adapters.
 
     Args:
-        path: folder of the model, or its name on the hub (fetched there once, by transformers).
+        path: folder of the model, or its name on the hub (fetched there once); its weights are read from safetensors.
         lora_rank: rank of LoRA adapters (Hu et al. 2021, package `peft`); None trains every weight.
         lora_scale: alpha of LoRA; twice the rank if not given.
         lora_modules: names of the layers that get adapters, such as [query, value]; those of the architecture if not
@@ -106,7 +107,8 @@ class PretrainedEncoder(Encoder):
         dropout: of hidden states and attention; the model's own if not given.
 
     Raises:
-        SettingError: a number is out of its range, or there is no such model.
+        SettingError: a number is out of its range, or its tokenizer is of another kind.
+        MissingFileError: there is no such model.
     """
 
     path: str
@@ -126,14 +128,11 @@ class PretrainedEncoder(Encoder):
         from transformers import AutoConfig, AutoModel
 
         dropout = {} if self.dropout is None else dict.fromkeys(_DROPOUTS, self.dropout)
-        try:
-            config = AutoConfig.from_pretrained(self.path)
-            for name, value in dropout.items():
-                if name in config.to_dict():
-                    setattr(config, name, value)
-            network: PreTrainedModel = AutoModel.from_pretrained(self.path, config=config)
-        except (OSError, ValueError) as error:
-            raise SettingError("path", self.path, "a model of transformers", str(error).splitlines()[0]) from error
+        config = load_pretrained(AutoConfig.from_pretrained, self.path)
+        for name, value in dropout.items():
+            if name in config.to_dict():
+                setattr(config, name, value)
+        network: PreTrainedModel = load_model(AutoModel.from_pretrained, self.path, config=config)
         size = self.tokenizer().get_vocab_size()
         if size > network.get_input_embeddings().num_embeddings:
             network.resize_token_embeddings(size, mean_resizing=False)
@@ -148,8 +147,8 @@ class PretrainedEncoder(Encoder):
         from transformers import AutoTokenizer
 
         try:
-            found: Tokenizer = AutoTokenizer.from_pretrained(self.path).backend_tokenizer
-        except (OSError, ValueError, AttributeError) as error:
+            found: Tokenizer = load_pretrained(AutoTokenizer.from_pretrained, self.path).backend_tokenizer
+        except (ValueError, AttributeError) as error:
             allowed = "a model with a tokenizer of the package tokenizers"
             raise SettingError("path", self.path, allowed, str(error).splitlines()[0]) from error
         copied: Tokenizer = Tokenizer.from_str(found.to_str())

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpr_lightning.errors import SettingError
+from lpr_lightning.errors import MissingFileError, SettingError
 from lpr_lightning.nets.text_encoder import KINDS, LEAST_CHUNK, PretrainedEncoder, SmallBert, TextEncoder, chunks
 from lpr_lightning.nets.word_pieces import word_pieces
 
@@ -112,5 +112,5 @@ def test_any_encoder_by_path(saved: Path, rank: int | None) -> None:
         optimizer.step()
     moved = {name for name, one in net.named_parameters() if not torch.equal(one, before[name])}
     assert moved == trained
-    with pytest.raises(SettingError, match="a model of transformers"):
+    with pytest.raises(MissingFileError, match="give a folder that save_pretrained wrote"):
         TextEncoder(PretrainedEncoder(str(saved / "nothing")))
